@@ -1,0 +1,34 @@
+"""MS-RNN: multi-scale recurrent networks that forecast image sequences, on any Keras backend."""
+
+try:
+    import keras
+except ImportError as error:
+    raise ImportError(
+        "keras_msrnn needs a Keras backend: install one with "
+        '`pip install "keras_msrnn[tensorflow]"`, `"keras_msrnn[jax]"` or `"keras_msrnn[torch]"`, '
+        "and choose it with the environment variable KERAS_BACKEND before Python starts. "
+        f"({error})"
+    ) from error
+
+from keras_msrnn import cells, convert, data, losses, plotting, sampling
+from keras_msrnn.forecaster import Forecaster
+from keras_msrnn.multi_scale_rnn import MultiScaleRNN
+from keras_msrnn.registry import build, list_models, register
+from keras_msrnn.stream import ForecastStream
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ForecastStream",
+    "Forecaster",
+    "MultiScaleRNN",
+    "build",
+    "cells",
+    "convert",
+    "data",
+    "list_models",
+    "losses",
+    "plotting",
+    "register",
+    "sampling",
+]

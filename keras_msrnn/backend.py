@@ -1,0 +1,237 @@
+"""The one place where backends differ: convolution, the loop over time, rematerialisation, compilation.
+
+Everything else in the package is written with `keras.ops`. Each function here gives the same
+numbers on TensorFlow, JAX and PyTorch; it exists because the portable operation is missing
+(a loop whose outputs differ in shape from its state, rematerialisation on TensorFlow) or slow
+(the gradient of a convolution inside a JAX loop on the CPU).
+"""
+
+import functools
+import math
+
+import keras
+from keras import ops, tree
+
+REMAT_MODES = (None, "step", "sqrt")
+
+
+def convolution(inputs, kernel, strides=1, padding="same"):
+    """Convolution of channels-last `inputs` with a `(height, width, in, out)` kernel."""
+    if kernel.shape[0] == kernel.shape[1] == strides == 1:
+        return ops.matmul(inputs, kernel[0, 0])
+    if keras.backend.backend() == "jax" and strides == 1 and padding == "same":
+        return _jax_convolution()(inputs, kernel)
+    return ops.conv(inputs, kernel, strides=strides, padding=padding, data_format="channels_last")
+
+
+@functools.cache
+def _jax_convolution():
+    """A stride-1 "same" convolution whose gradients are plain NHWC/HWIO convolutions too.
+
+    XLA's CPU backend runs only this layout fast; the transposed layouts of the automatic gradient
+    are 20 to 40 times slower inside a loop. GPUs keep the automatic gradient.
+    """
+    import jax
+    from jax import lax
+
+    layout = ("NHWC", "HWIO", "NHWC")
+
+    def convolve_padded(inputs, kernel, padding):
+        return lax.conv_general_dilated(inputs, kernel, (1, 1), padding, dimension_numbers=layout)
+
+    def convolve(inputs, kernel):
+        return convolve_padded(inputs, kernel, "SAME")
+
+    if jax.default_backend() != "cpu":
+        return convolve
+
+    def forward(inputs, kernel):
+        return convolve(inputs, kernel), (inputs, kernel)
+
+    def backward(residuals, gradient):
+        inputs, kernel = residuals
+        before = [(size - 1) // 2 for size in kernel.shape[:2]]
+        after = [size // 2 for size in kernel.shape[:2]]
+        flipped = kernel[::-1, ::-1].swapaxes(2, 3)
+        input_gradient = convolve_padded(gradient, flipped, list(zip(after, before)))
+        kernel_gradient = convolve_padded(
+            inputs.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), list(zip(before, after))
+        )
+        return input_gradient, kernel_gradient.transpose(1, 2, 0, 3)
+
+    with_gradient = jax.custom_vjp(convolve)
+    with_gradient.defvjp(forward, backward)
+    return with_gradient
+
+
+def scan(step, carry, xs, like, remat=None):
+    """Loops `carry, y = step(carry, x)` over the leading axis of `xs`.
+
+    Args:
+        step: Function of `(carry, x)` that returns `(carry, y)`, without `None` in `y`.
+        carry: Nested structure of tensors; each keeps its shape and dtype.
+        xs: Nested structure of tensors with the same leading axis, or an integer: that many
+            steps with `x=None`.
+        like: Structure of tensors with the shapes and dtypes of one `y`.
+        remat: `None` keeps every activation for the backward pass; `"step"` keeps only the
+            carry of each step, `"sqrt"` only that of every `sqrt(steps)`-th step, and
+            computes the rest again.
+
+    Returns:
+        `(carry, ys)`, `ys` with the steps on a new leading axis.
+    """
+    if isinstance(xs, int):
+        steps, xs = xs, None
+    else:
+        steps = tree.flatten(xs)[0].shape[0]
+    if remat is None:
+        return _scan(step, carry, xs, steps, like)
+    one_step = rematerialise(step)
+    if remat == "step" or not steps or steps < 4:
+        return _scan(one_step, carry, xs, steps, like)
+    return _scan_in_chunks(one_step, carry, xs, steps, like)
+
+
+def _scan_in_chunks(step, carry, xs, steps, like):
+    """Keeps the carry of every `sqrt(steps)`-th step; the others are computed again."""
+    length = math.isqrt(steps)
+    chunks = steps // length
+
+    def part(first, count):
+        return _at(xs, slice(first, first + count))
+
+    def chunk(carry, x):
+        return _scan(step, carry, x, length, like)
+
+    whole = chunks * length
+    folded = None
+    if xs is not None:
+        folded = tree.map_structure(
+            lambda x: ops.reshape(x, (chunks, length) + tuple(ops.shape(x)[1:])), part(0, whole)
+        )
+    chunk_like = tree.map_structure(
+        lambda y: ops.zeros((length,) + tuple(ops.shape(y)), y.dtype), like
+    )
+    carry, ys = _scan(rematerialise(chunk), carry, folded, chunks, chunk_like)
+    ys = tree.map_structure(lambda y: ops.reshape(y, (whole,) + tuple(ops.shape(y)[2:])), ys)
+    if whole < steps:
+        carry, rest = _scan(step, carry, part(whole, steps - whole), steps - whole, like)
+        ys = tree.map_structure(lambda a, b: ops.concatenate([a, b]), ys, rest)
+    return carry, ys
+
+
+def _scan(step, carry, xs, steps, like):
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.lax.scan(step, carry, xs, length=steps)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.executing_eagerly():
+            return _tensorflow_scan(step, carry, xs, steps, like)
+    return _python_scan(step, carry, xs, steps)
+
+
+def _at(xs, index):
+    return None if xs is None else tree.map_structure(lambda x: x[index], xs)
+
+
+def _python_scan(step, carry, xs, steps):
+    ys = []
+    for t in range(steps):
+        carry, y = step(carry, _at(xs, t))
+        ys.append(y)
+    return carry, tree.map_structure(lambda *y: ops.stack(y), *ys)
+
+
+def _tensorflow_scan(step, carry, xs, steps, like):
+    """`tf.while_loop`: a graph whose size does not grow with the number of steps."""
+    import tensorflow as tf
+
+    if steps is None:
+        steps = tf.shape(tree.flatten(xs)[0])[0]
+    arrays = [
+        tf.TensorArray(y.dtype, size=steps, element_shape=y.shape) for y in tree.flatten(like)
+    ]
+    carry = tree.map_structure(tf.convert_to_tensor, carry)
+
+    def body(t, flat_carry, arrays):
+        carry_t = tree.pack_sequence_as(carry, flat_carry)
+        new_carry, y = step(carry_t, _at(xs, t))
+        arrays = [array.write(t, v) for array, v in zip(arrays, tree.flatten(y))]
+        return t + 1, tree.flatten(new_carry), arrays
+
+    _, flat_carry, arrays = tf.while_loop(
+        lambda t, *_: t < steps,
+        body,
+        (0, tree.flatten(carry), arrays),
+        maximum_iterations=steps,
+        parallel_iterations=1,
+    )
+    ys = tree.pack_sequence_as(like, [array.stack() for array in arrays])
+    return tree.pack_sequence_as(carry, flat_carry), ys
+
+
+def rematerialise(function):
+    """`function` of nested tensors, whose activations are computed again in the backward pass."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return jax.checkpoint(function)
+    if backend == "torch":
+        import torch
+        from torch.utils.checkpoint import checkpoint
+
+        def run(*args):
+            if not torch.is_grad_enabled():
+                return function(*args)
+            return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+
+        return run
+
+    def run(*args):
+        return _tensorflow_rematerialise(function, args)
+
+    return run
+
+
+def _tensorflow_rematerialise(function, args):
+    import tensorflow as tf
+
+    result_structure = []
+
+    @tf.recompute_grad
+    def flat_function(*flat):
+        result = function(*tree.pack_sequence_as(args, flat))
+        result_structure[:] = [result]
+        return tree.flatten(result)
+
+    flat_result = flat_function(*tree.flatten(args))
+    return tree.pack_sequence_as(result_structure[0], flat_result)
+
+
+def compile_inference(layer, function):
+    """Compiles `function`, which uses the weights of `layer` and needs no gradient.
+
+    Its arguments are nested tensors; it may not change a variable.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        @jax.jit
+        def pure(values, *args):
+            mapping = list(zip(layer.variables, values))
+            with keras.StatelessScope(state_mapping=mapping):
+                return function(*args)
+
+        return lambda *args: pure([v.value for v in layer.variables], *args)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, reduce_retracing=True)
+    import torch
+
+    return torch.no_grad()(function)

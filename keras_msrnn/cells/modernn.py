@@ -1,0 +1,64 @@
+"""MoDeRNN."""
+
+import keras
+from keras import ops
+
+from keras_msrnn.cells.convlstm import ConvLSTMCell
+from keras_msrnn.registry import register
+
+EXCHANGES = 5
+CONTEXT_KERNELS = (3, 5, 7)
+
+
+@register("modernn", paper="ICASSP 2022, arXiv 2110.12978")
+@keras.saving.register_keras_serializable("keras_msrnn")
+class MoDeRNNCell(ConvLSTMCell):
+    """ConvLSTM cell whose inputs and state first gate each other through convolutions of 3 sizes.
+
+    Args:
+        filters: Integer, number of channels `C` of the output and of the states.
+        kernel_size: Integer, side of the ConvLSTM kernels; the exchange uses 3, 5 and 7.
+        seed: Integer seed of the initial weights.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: `(batch, height, width, channels)`.
+        states: `[h, c]`, each `(batch, height, width, filters)`.
+
+    Example:
+
+    >>> cell = MoDeRNNCell(8)
+    >>> cell.build((2, 16, 16, 3))
+    >>> h, states = cell(np.ones((2, 16, 16, 3)), cell.get_initial_state(batch_size=2))
+    >>> tuple(h.shape)
+    (2, 16, 16, 8)
+
+    Reference:
+        Chai et al., "MoDeRNN: Towards Fine-grained Motion Details for Spatiotemporal Predictive
+        Learning", ICASSP 2022, equations 1 to 3.
+    """
+
+    def build(self, inputs_shape, states_shape=None):
+        super().build(inputs_shape)
+        channels, filters = self.input_channels, self.filters
+        self.state_to_input = [
+            self.add_convolution(f"state_to_input_{k}", filters, channels, k)
+            for k in CONTEXT_KERNELS
+        ]
+        self.input_to_state = [
+            self.add_convolution(f"input_to_state_{k}", channels, filters, k)
+            for k in CONTEXT_KERNELS
+        ]
+
+    def call(self, inputs, states, training=None):
+        h, c = states
+        for exchange in range(EXCHANGES):
+            if exchange % 2 == 0:
+                inputs = _gate(self.state_to_input, h) * inputs
+            else:
+                h = _gate(self.input_to_state, inputs) * h
+        return super().call(inputs, [h, c])
+
+
+def _gate(convolutions, x):
+    return 2 * ops.sigmoid(sum(convolution(x) for convolution in convolutions) / 3)

@@ -1,0 +1,403 @@
+"""`Forecaster`: a recurrent stack between an embedding and a head, rolled out over time."""
+
+import inspect
+
+import keras
+from keras import ops
+
+from keras_msrnn import backend, checks, sampling
+from keras_msrnn.cells.cell import positive_integer
+from keras_msrnn.multi_scale_rnn import MultiScaleRNN
+from keras_msrnn.stream import ForecastStream
+
+DEFAULT_HORIZON = 10
+
+
+@keras.saving.register_keras_serializable("keras_msrnn")
+class Forecaster(keras.Model):
+    """Forecasts the next frames of an image sequence from the past ones.
+
+    Each step embeds a frame with a 1 x 1 convolution, steps the stack, and maps its output to the
+    next frame with another 1 x 1 convolution. The context is read frame by frame; after it the
+    model's own forecasts take the place of the frames. While training, the sampling schedule
+    mixes in true frames, and the loss covers the forecasts of all frames but the first.
+
+    Frames are floats `(batch, time, height, width, channels)`, scaled to about 0..1. Height and
+    width are free, also from one call to the next.
+
+    Args:
+        rnn: The stack, a `MultiScaleRNN`.
+        horizon: Integer, number of frames that `predict` forecasts. By default as many as the
+            `future` of the first `fit` has, and 10 before that.
+        channels: Integer, number of channels of a frame; by default taken from the data.
+        patch_size: Integer `p`, side of the patches of pixels which become channels before the
+            embedding. Frames whose sides do not divide by it are padded, the forecasts cropped.
+        sampling: `"scheduled"`, `"reverse_scheduled"`, a schedule of `keras_msrnn.sampling`, or
+            `None` for no true frame after the context.
+        check_finite: Boolean, whether `fit`, `evaluate` and `predict` raise `ValueError` for NaN
+            and infinite frames before they reach the model.
+        seed: Integer seed of the embedding, the head and the sampling.
+        **kwargs: Arguments of `keras.Model`, such as `dtype` and `name`.
+
+    Call arguments:
+        inputs: The context `(batch, time, height, width, channels)`, or a dictionary of `context`
+            and `future`. The future's frames are looked at in training only.
+        training: Boolean.
+
+    Returns:
+        The forecasts `(batch, horizon, height, width, channels)`; in training with a future, those
+        of all frames but the first.
+
+    Example:
+
+    >>> rnn = keras_msrnn.MultiScaleRNN([keras_msrnn.cells.ConvLSTMCell(4)])
+    >>> model = Forecaster(rnn, horizon=3)
+    >>> model.predict(np.zeros((2, 5, 16, 16, 1)), verbose=0).shape
+    (2, 3, 16, 16, 1)
+
+    Reference:
+        Ma et al., arXiv 2206.03010, section 3.
+    """
+
+    def __init__(
+        self,
+        rnn,
+        *,
+        horizon=None,
+        channels=None,
+        patch_size=1,
+        sampling=None,
+        check_finite=False,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not isinstance(rnn, MultiScaleRNN):
+            raise TypeError(
+                f"`rnn` must be a keras_msrnn.MultiScaleRNN. Received: rnn={rnn!r}. "
+                "Wrap cells as `MultiScaleRNN(cells, scales)`."
+            )
+        self.rnn = rnn
+        self.horizon = None if horizon is None else positive_integer("horizon", horizon)
+        self.channels = None if channels is None else positive_integer("channels", channels)
+        self.patch_size = positive_integer("patch_size", patch_size)
+        self.sampling = get_schedule(sampling)
+        self.check_finite = check_finite
+        self.seed = seed
+        self._seed_generator = keras.random.SeedGenerator(seed)
+        self._predict_functions = {}
+        self._stream_functions = {}
+        if self.sampling is not None and not self.sampling.built:
+            self.sampling.build()
+        if self.channels is not None:
+            self.build((None, None, None, None, self.channels))
+
+    def build(self, input_shape):
+        context_shape = input_shape["context"] if isinstance(input_shape, dict) else input_shape
+        self.channels = checks.check_context_shape(context_shape, self.channels)
+        patch_channels = self.channels * self.patch_size**2
+
+        def dense(name, inputs, outputs, seed, dtype):
+            uniform = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform", seed)
+            layer = keras.layers.Dense(outputs, kernel_initializer=uniform, name=name, dtype=dtype)
+            layer.build((None, None, None, inputs))
+            return layer
+
+        seeds = (None, None) if self.seed is None else (100 * self.seed + 98, 100 * self.seed + 99)
+        width = self.rnn.cells[0].filters
+        self.embed = dense("embed", patch_channels, width, seeds[0], self.dtype_policy)
+        self.rnn.build((None, None, None, None, width))
+        # The forecasts keep full precision under a mixed policy.
+        width = self.rnn.cells[-1].filters
+        self.head = dense("head", width, patch_channels, seeds[1], self.variable_dtype)
+        self.built = True
+
+    def get_build_config(self):
+        return {"input_shape": (None, None, None, None, self.channels)}
+
+    # The roll-out
+
+    def call(self, inputs, training=None):
+        context, future = inputs, None
+        if isinstance(inputs, dict):
+            context, future = inputs["context"], inputs.get("future")
+        checks.check_context_shape(context.shape, self.channels)
+        if future is not None:
+            checks.check_future_shape(future.shape, context.shape)
+            future = ops.cast(future, self.variable_dtype)
+        context = ops.cast(context, self.variable_dtype)
+        if training and future is not None:
+            return self._roll_out_in_training(context, future)
+        if future is None:
+            return self._roll_out(context, self.horizon or DEFAULT_HORIZON)
+        return self._roll_out(context, future.shape[1])
+
+    def step(self, frame, states, training=None):
+        """One step in time.
+
+        Args:
+            frame: `(batch, height, width, channels)`.
+            states: List of states of the stack, as from `get_initial_state`.
+            training: Boolean.
+
+        Returns:
+            The forecast of the next frame and the list of new states.
+        """
+        return self._step_with_loss(frame, states, training)[:2]
+
+    def _step_with_loss(self, frame, states, training=None):
+        _, height, width, _ = ops.shape(frame)
+        features = self.embed(_space_to_depth(frame, self.patch_size))
+        features, states, loss = self.rnn.step_with_loss(features, states, training)
+        forecast = _depth_to_space(self.head(features), self.patch_size)
+        return forecast[:, :height, :width], states, loss
+
+    def get_initial_state(self, batch_size, spatial_shape):
+        """Returns the list of zero states for frames of `spatial_shape`, `(height, width)`."""
+        return self.rnn.get_initial_state(
+            batch_size, [-(-size // self.patch_size) for size in spatial_shape]
+        )
+
+    def _start(self, context):
+        """The carry before the first step: zero states, and a frame that is not looked at."""
+        batch, _, height, width, _ = ops.shape(context)
+        return [*self.get_initial_state(batch, (height, width)), ops.zeros_like(context[:, 0])]
+
+    def _roll_out(self, context, horizon):
+        def see(carry, frame):
+            forecast, states = self.step(frame, carry[:-1])
+            return [*states, forecast], []
+
+        carry, _ = backend.scan(see, self._start(context), ops.moveaxis(context, 1, 0), like=[])
+        return self.continue_forecast(carry.pop(), carry, horizon)
+
+    def continue_forecast(self, forecast, states, horizon):
+        """Feeds forecasts back: the `horizon` frames that begin with `forecast`."""
+
+        def imagine(carry, _):
+            forecast, states = self.step(carry[-1], carry[:-1])
+            return [*states, forecast], [forecast]
+
+        first = forecast[:, None]
+        if horizon == 1:
+            return first
+        _, [rest] = backend.scan(imagine, [*states, forecast], horizon - 1, like=[forecast])
+        return ops.concatenate([first, ops.moveaxis(rest, 0, 1)], axis=1)
+
+    def _roll_out_in_training(self, context, future):
+        truth = ops.moveaxis(ops.concatenate([context, future[:, :-1]], axis=1), 1, 0)
+        use_truth = self._draw_sampling(ops.shape(context)[0], context.shape[1], future.shape[1])
+
+        def step(carry, inputs):
+            use_truth, true_frame = inputs
+            frame = ops.where(use_truth, true_frame, carry[-1])
+            forecast, states, loss = self._step_with_loss(frame, carry[:-1], training=True)
+            return [*states, forecast], [forecast] if loss is None else [forecast, loss]
+
+        carry = self._start(context)
+        like = [carry[-1]]
+        if self.rnn.has_loss:
+            like.append(ops.zeros((ops.shape(context)[0],), "float32"))
+        _, (forecasts, *losses) = backend.scan(
+            step, carry, (use_truth, truth), like=like, remat=self.rnn.remat
+        )
+        for loss in losses:
+            self.add_loss(ops.mean(loss))
+        return ops.moveaxis(forecasts, 0, 1)
+
+    def _draw_sampling(self, batch, context, horizon):
+        """Whether each step and sample sees the true frame, `(time, batch, 1, 1, 1)`."""
+        count = context + horizon - 1
+        steps = ops.arange(count)
+        if self.sampling is None:
+            return (steps < context)[:, None, None, None, None]
+        probability = ops.where(steps == 0, 1.0, self.sampling.probabilities(context, horizon))
+        self.sampling.step.assign_add(1)
+        drawn = keras.random.uniform(
+            (count, batch, 1, 1, 1), dtype="float32", seed=self._seed_generator
+        )
+        return drawn < probability[:, None, None, None, None]
+
+    # Training: Keras's own steps, with the future moved into the inputs
+
+    def fit(self, *args, **kwargs):
+        """Trains on `fit(context, future)` or on a data set of `(context, future)` batches.
+
+        Takes the arguments of `keras.Model.fit`. `context` and `future` are arrays `(samples,
+        time, height, width, channels)`; data sets may be a `keras.utils.PyDataset`, a
+        `tf.data.Dataset`, a torch `DataLoader` or a generator.
+        """
+        arguments = _bind(super().fit, args, kwargs)
+        x, y = self._check_data(arguments)
+        validation = arguments["validation_data"]
+        if isinstance(validation, (tuple, list)) and len(validation) > 1:
+            checks.check_arrays(*validation[:2], self.channels, self.check_finite)
+        if self.horizon is None and hasattr(y, "shape"):
+            self.horizon = y.shape[1]
+        if self.sampling is not None:
+            batches = checks.count_batches(arguments)
+            epochs = arguments["epochs"] - arguments["initial_epoch"]
+            if batches is None and self.sampling.steps is None:
+                raise ValueError(
+                    "The sampling schedule must know how many batches the training has. "
+                    f"Received: a data set of unknown length, {type(x).__name__}. Pass "
+                    "`steps_per_epoch`, or `sampling=keras_msrnn.sampling."
+                    f"{type(self.sampling).__name__}(steps=...)`."
+                )
+            self.sampling.extend((batches or 0) * epochs)
+        return super().fit(**arguments)
+
+    def evaluate(self, *args, **kwargs):
+        """Scores forecasts from the context alone; takes the arguments of `Model.evaluate`."""
+        arguments = _bind(super().evaluate, args, kwargs)
+        self._check_data(arguments)
+        return super().evaluate(**arguments)
+
+    def _check_data(self, arguments):
+        """Checks arrays; wraps data sets where their frames are to be checked as they come."""
+        x, y = arguments["x"], arguments["y"]
+        if hasattr(x, "shape"):
+            checks.check_arrays(x, y, self.channels, self.check_finite)
+        elif self.check_finite:
+            arguments["x"] = checks.check_finite_batches(x)
+        return x, y
+
+    def train_step(self, *args):
+        return super().train_step(*args[:-1], _future_as_input(args[-1]))
+
+    def test_step(self, *args):
+        return super().test_step(*args[:-1], _future_as_input(args[-1]))
+
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        if data_batch is None:
+            for _, _, batches in iterator:
+                data_batch = batches[0] if isinstance(batches, (list, tuple)) else next(batches)
+                break
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data_batch)
+        if y is not None:
+            checks.check_future_shape(y.shape, x.shape)
+            if self.horizon is None:
+                self.horizon = y.shape[1]
+        super()._symbolic_build(data_batch=_future_as_input(data_batch))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if training and y is not None:
+            y = ops.concatenate([ops.cast(x["context"][:, 1:], y.dtype), y], axis=1)
+            if sample_weight is not None and len(sample_weight.shape) > 1:
+                sample_weight = ops.pad(
+                    sample_weight, ((0, 0), (x["context"].shape[1] - 1, 0)), constant_values=1
+                )
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Metrics are those of the forecasts behind the context, in training too."""
+        return super().compute_metrics(x, y, y_pred[:, -y.shape[1] :], sample_weight)
+
+    # Forecasting
+
+    def predict(self, *args, **kwargs):
+        """Forecasts `horizon` frames from the context alone.
+
+        Takes the arguments of `keras.Model.predict`; `predict(context)` returns an array `(samples,
+        horizon, height, width, channels)`.
+        """
+        arguments = _bind(super().predict, args, kwargs)
+        context = arguments["x"]
+        if hasattr(context, "shape"):
+            checks.check_arrays(context, None, self.channels, self.check_finite)
+        elif self.check_finite:
+            arguments["x"] = checks.check_finite_batches(context)
+        # One compiled function for each horizon and shape: compilers handle fixed shapes best.
+        key = (self.horizon, tuple(getattr(context, "shape", ()))[1:])
+        self.predict_function = self._predict_functions.get(key)
+        forecast = super().predict(**arguments)
+        self._predict_functions[key] = self.predict_function
+        return forecast
+
+    def forecast(self, context, steps=None, **kwargs):
+        """Forecasts any number of frames.
+
+        Args:
+            context: `(samples, time, height, width, channels)`, any number of past frames.
+            steps: Integer, number of frames to forecast; `horizon` by default.
+            **kwargs: Arguments of `keras.Model.predict`, such as `batch_size` and `verbose`.
+
+        Returns:
+            NumPy array `(samples, steps, height, width, channels)`.
+        """
+        horizon = self.horizon
+        try:
+            if steps is not None:
+                self.horizon = positive_integer("steps", steps)
+            return self.predict(context, **{"verbose": 0, **kwargs})
+        finally:
+            self.horizon = horizon
+
+    def stream(self):
+        """Returns a `ForecastStream`, which takes frames one by one as they come in."""
+        return ForecastStream(self)
+
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+        self._predict_functions = {}
+
+    def get_config(self):
+        schedule = self.sampling
+        return {
+            **super().get_config(),
+            "rnn": keras.saving.serialize_keras_object(self.rnn),
+            "horizon": self.horizon,
+            "channels": self.channels,
+            "patch_size": self.patch_size,
+            "sampling": None if schedule is None else keras.saving.serialize_keras_object(schedule),
+            "check_finite": self.check_finite,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config["rnn"] = keras.saving.deserialize_keras_object(config["rnn"], custom_objects)
+        return cls(**config)
+
+
+get_schedule = sampling.get
+
+
+def _bind(method, args, kwargs):
+    """The arguments of a call of `method` by name, with defaults."""
+    bound = inspect.signature(method).bind(*args, **kwargs)
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def _future_as_input(data):
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if y is None:
+        raise ValueError(
+            "Training and evaluation need the future: pass `fit(context, future)` or a data set "
+            "of `(context, future)` batches. Received: batches without a future."
+        )
+    return {"context": x, "future": y}, y, sample_weight
+
+
+def _space_to_depth(frames, patch):
+    """`(batch, height, width, c)` to `(batch, height / p, width / p, p * p * c)`, padded to fit."""
+    if patch == 1:
+        return frames
+    batch, height, width, channels = ops.shape(frames)
+    frames = ops.pad(frames, ((0, 0), (0, (-height) % patch), (0, (-width) % patch), (0, 0)))
+    rows, columns = -(-height // patch), -(-width // patch)
+    frames = ops.reshape(frames, (batch, rows, patch, columns, patch, channels))
+    frames = ops.transpose(frames, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(frames, (batch, rows, columns, patch * patch * channels))
+
+
+def _depth_to_space(features, patch):
+    """The inverse of `_space_to_depth`, but for the padding."""
+    if patch == 1:
+        return features
+    batch, rows, columns, channels = ops.shape(features)
+    channels = channels // patch**2
+    features = ops.reshape(features, (batch, rows, columns, patch, patch, channels))
+    features = ops.transpose(features, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(features, (batch, rows * patch, columns * patch, channels))

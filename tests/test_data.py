@@ -1,0 +1,238 @@
+import gzip
+import struct
+
+import keras
+import numpy as np
+import pytest
+
+from keras_msrnn.data import MovingMNIST, load_idx, moving_digits, rendered_digits
+from keras_msrnn.data.digits import _glyphs
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return rendered_digits(200)
+
+
+def idx_bytes(values: np.ndarray) -> bytes:
+    header = struct.pack(f">4B{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
+    return header + values.tobytes()
+
+
+def dot(size: int = 1) -> np.ndarray:
+    return np.full((1, size, size), 255, "uint8")
+
+
+# Rendered digits
+
+
+def test_every_glyph_is_a_line_drawing_and_all_differ():
+    members, distance, points = _glyphs()
+    assert len(members) == 10 and all(len(glyphs) > 15 for glyphs in members)
+    ink = (distance == 0).sum((1, 2))
+    assert ink.min() > 30 and ink.max() < 250  # a blank has none, a tofu box of a font is alike:
+    first = [distance[glyphs[0]] for glyphs in members]
+    assert min(np.abs(a - b).mean() for i, a in enumerate(first) for b in first[:i]) > 0.3
+    assert np.abs(points).max() <= 25
+
+
+def test_rendered_digits_look_like_mnist(digits):
+    assert digits.shape == (200, 28, 28) and digits.dtype == np.uint8
+    ink = digits.astype(float)
+    assert 25 < ink.mean() < 45  # MNIST: 33
+    assert (digits.max((1, 2)) > 200).all()
+    edge = np.concatenate([ink[:, 0], ink[:, -1], ink[:, :, 0], ink[:, :, -1]], 1)
+    assert (edge.max(1) > 127).mean() < 0.05
+    mass = ink.sum((1, 2))
+    for axis in (1, 2):
+        center = (ink.sum(3 - axis) * np.arange(28)).sum(1) / mass
+        assert np.abs(center - 13.5).max() < 3
+
+
+def test_rendered_digits_follow_the_seed_and_never_repeat(digits):
+    assert (rendered_digits(200) == digits).all()
+    assert (rendered_digits(200, seed=1) != digits).any((1, 2)).all()
+    assert len(np.unique(digits, axis=0)) == 200
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5])
+def test_rendered_digits_reject(count):
+    with pytest.raises(ValueError, match="`count` must be"):
+        rendered_digits(count)
+
+
+# Files of MNIST
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (7,)])
+def test_load_idx(tmp_path, compress, shape):
+    values = np.random.default_rng(0).integers(256, size=shape).astype("uint8")
+    path = tmp_path / "digits-idx"
+    path.write_bytes(compress(idx_bytes(values)))
+    loaded = load_idx(path)
+    assert loaded.dtype == np.uint8 and loaded.flags.writeable
+    np.testing.assert_array_equal(loaded, values)
+
+
+GOOD = idx_bytes(np.zeros((3, 4, 5), "uint8"))
+
+
+@pytest.mark.parametrize(
+    "content, problem",
+    [
+        (b"", "it is empty"),
+        (gzip.compress(b""), "it is empty"),
+        (b"<html>not found", "not idx"),
+        (GOOD[:2], "not idx"),
+        (GOOD[:9], "inside its header"),
+        (GOOD[:-1], "60 bytes, and 59 follow"),
+        (GOOD + b"x", "60 bytes, and 61 follow"),
+        (gzip.compress(GOOD)[:-9], "gzip stream is broken"),
+        (gzip.compress(GOOD)[:20] + b"???", "gzip stream is broken"),
+        (b"\x1f\x8b nonsense", "gzip stream is broken"),
+        (b"\0\0\x0d\1\0\0\0\1\0\0\0\0", "type 0x0d, not 0x08"),
+    ],
+)
+def test_load_idx_names_the_file_and_the_problem(tmp_path, content, problem):
+    path = tmp_path / "images-idx3"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="images-idx3") as error:
+        load_idx(path)
+    assert problem in str(error.value) and "rendered_digits" in str(error.value)
+
+
+def test_load_idx_of_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_idx(tmp_path / "none")
+
+
+# Moving digits
+
+
+def positions(sequences: np.ndarray) -> np.ndarray:
+    """Row and column of the only dot of each frame, `(n, frames, 2)`."""
+    flat = sequences[..., 0].reshape(*sequences.shape[:2], -1)
+    assert (flat.sum(-1) == 1).all()
+    return np.stack(np.unravel_index(flat.argmax(-1), sequences.shape[2:4]), -1)
+
+
+def test_digits_move_straight_at_the_asked_speed_and_bounce():
+    frames, speed = 60, 3.0
+    sequences = moving_digits(dot(), 50, frames, size=32, digits_per_frame=1, speed=(speed, speed))
+    path = positions(sequences).astype(float)
+    assert path.min() == 0 and path.max() == 31  # walls are reached, and never crossed
+    steps = np.abs(np.diff(path, axis=1))
+    # Each axis moves by the same amount in every step but those of a bounce; whole pixels round.
+    usual = np.median(steps, axis=1, keepdims=True)
+    assert (np.abs(steps - usual) <= 1).mean() > 0.8
+    # Over a stretch without bounces the digit covers the distance it should.
+    free = [
+        np.hypot(*(p[t + 5] - p[t])) / 5
+        for p in path
+        for t in range(frames - 5)
+        if (np.abs(np.diff(np.sign(np.diff(p[t : t + 6], axis=0)), axis=0)) < 2).all()
+        and p[t : t + 6].min() > 2
+        and p[t : t + 6].max() < 29
+    ]
+    assert len(free) > 100 and np.abs(np.array(free) - speed).max() < 0.4
+
+
+def test_motion_by_folding_equals_motion_step_by_step():
+    rng = np.random.default_rng(5)
+    angle, speed = rng.uniform(0, 2 * np.pi, 1), rng.uniform(2, 6, 1)
+    velocity = (speed * np.array([np.sin(angle), np.cos(angle)]).T)[0]
+    place = rng.uniform(0, np.array([31, 31]), (1, 2))[0]
+    stepped = []
+    for _ in range(40):
+        stepped.append(np.rint(place))
+        place = place + velocity
+        for axis in range(2):
+            if not 0 <= place[axis] <= 31:  # reflected at the wall that it has passed
+                place[axis] = -place[axis] if place[axis] < 0 else 62 - place[axis]
+                velocity[axis] *= -1
+    sequences = moving_digits(dot(), 1, 40, size=32, digits_per_frame=1, seed=5)
+    np.testing.assert_array_equal(positions(sequences)[0], stepped)
+
+
+def test_overlaps_add_and_clip():
+    half = np.full((1, 4, 4), 0.3)
+    sequences = moving_digits(half, 2, 3, size=4, digits_per_frame=3)  # no room: all overlap
+    np.testing.assert_allclose(sequences, 0.9, rtol=1e-6)
+    sequences = moving_digits(half, 2, 3, size=4, digits_per_frame=4)
+    assert (sequences == 1).all()
+
+
+def test_digits_may_be_oblong_and_float(digits):
+    cut = digits[:, 4:24]
+    sequences = moving_digits(cut, 3, 5, size=28)
+    assert sequences.shape == (3, 5, 28, 28, 1) and sequences.dtype == np.float32
+    np.testing.assert_allclose(moving_digits(cut / 255.0, 3, 5, size=28), sequences, rtol=1e-6)
+
+
+def test_moving_mnist_batches(digits):
+    data = MovingMNIST(digits, batch_size=3, batches=2, context=4, horizon=6, size=40)
+    assert len(data) == 2 and len(list(data)) == 2
+    context, future = data[1]
+    assert context.shape == (3, 4, 40, 40, 1) and future.shape == (3, 6, 40, 40, 1)
+    assert context.dtype == future.dtype == np.float32
+    assert 0 == context.min() and 0.9 < context.max() <= 1
+    with pytest.raises(IndexError, match="`index` must be from 0 to 1"):
+        data[2]
+
+
+def test_moving_mnist_depends_on_seed_epoch_and_index(digits):
+    def make(**kwargs):
+        return MovingMNIST(digits, batch_size=2, batches=2, context=2, horizon=2, **kwargs)
+
+    data, twin, other = make(), make(), make(seed=1)
+    first = data[0][0]
+    np.testing.assert_array_equal(first, twin[0][0])
+    assert (first != other[0][0]).any() and (first != data[1][0]).any()
+    data.on_epoch_end()
+    assert (first != data[0][0]).any()
+    twin.on_epoch_end()
+    np.testing.assert_array_equal(data[0][1], twin[0][1])
+
+    fixed = make(fixed=True)
+    np.testing.assert_array_equal(first, fixed[0][0])
+    fixed.on_epoch_end()
+    np.testing.assert_array_equal(first, fixed[0][0])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_moving_mnist_feeds_fit(digits, workers):
+    data = MovingMNIST(
+        digits, batch_size=2, batches=2, context=2, horizon=2, size=28, workers=workers
+    )
+    model = keras.Sequential([keras.layers.Conv3D(1, 1)])
+    model.compile(loss="mse")
+    history = model.fit(data, validation_data=data, epochs=2, verbose=0)
+    assert np.isfinite(history.history["val_loss"]).all()
+    assert data.epoch >= 2
+
+
+def test_moving_mnist_draws_its_own_digits():
+    assert MovingMNIST(batch_size=1).digits.shape == (2000, 28, 28)
+
+
+@pytest.mark.parametrize(
+    "arguments, rule",
+    [
+        ({"batch_size": 0}, "`batch_size` must be a positive integer"),
+        ({"horizon": 2.5}, "`horizon` must be a positive integer"),
+        ({"size": 27}, "`digits` must fit into a frame of 27 x 27"),
+        ({"speed": (3, 1)}, "`speed` must be two numbers"),
+        ({"speed": 3}, "`speed` must be two numbers"),
+        ({"speed": (0, float("nan"))}, "`speed` must be two numbers"),
+        ({"digits": np.zeros((28, 28))}, r"`digits` must be images of shape"),
+        ({"digits": np.zeros((0, 28, 28))}, r"`digits` must be images of shape"),
+        ({"digits": np.zeros((1, 28, 28), int)}, "`digits` must be `uint8`"),
+        ({"digits": np.full((1, 28, 28), 255.0)}, "floats from 255 to 255"),
+        ({"digits": np.full((1, 28, 28), np.nan)}, "floats from nan"),
+    ],
+)
+def test_moving_mnist_rejects(digits, arguments, rule):
+    with pytest.raises(ValueError, match=rule) as error:
+        MovingMNIST(**{"digits": digits, **arguments})
+    assert "Received: " in str(error.value)
