@@ -15,8 +15,7 @@ from keras_msrnn.forecaster import Forecaster
 from keras_msrnn.multi_scale_rnn import MultiScaleRNN
 from keras_msrnn.registry import build, list_models, register
 from keras_msrnn.stream import ForecastStream
-
-__version__ = "0.1.0"
+from keras_msrnn.version import __version__
 
 __all__ = [
     "ForecastStream",
@@ -31,4 +30,5 @@ __all__ = [
     "plotting",
     "register",
     "sampling",
+    "__version__",
 ]

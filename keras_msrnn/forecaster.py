@@ -95,6 +95,8 @@ class Forecaster(keras.Model):
     def build(self, input_shape):
         context_shape = input_shape["context"] if isinstance(input_shape, dict) else input_shape
         self.channels = checks.check_context_shape(context_shape, self.channels)
+        if self.built:
+            return
         patch_channels = self.channels * self.patch_size**2
 
         def dense(name, inputs, outputs, seed, dtype):
@@ -106,7 +108,8 @@ class Forecaster(keras.Model):
         seeds = (None, None) if self.seed is None else (100 * self.seed + 98, 100 * self.seed + 99)
         width = self.rnn.cells[0].filters
         self.embed = dense("embed", patch_channels, width, seeds[0], self.dtype_policy)
-        self.rnn.build((None, None, None, None, width))
+        if not self.rnn.built:
+            self.rnn.build((None, None, None, None, width))
         # The forecasts keep full precision under a mixed policy.
         width = self.rnn.cells[-1].filters
         self.head = dense("head", width, patch_channels, seeds[1], self.variable_dtype)
@@ -185,6 +188,8 @@ class Forecaster(keras.Model):
         return ops.concatenate([first, ops.moveaxis(rest, 0, 1)], axis=1)
 
     def _roll_out_in_training(self, context, future):
+        if self.horizon is None:
+            self.horizon = future.shape[1]
         truth = ops.moveaxis(ops.concatenate([context, future[:, :-1]], axis=1), 1, 0)
         use_truth = self._draw_sampling(ops.shape(context)[0], context.shape[1], future.shape[1])
 
@@ -228,12 +233,10 @@ class Forecaster(keras.Model):
         `tf.data.Dataset`, a torch `DataLoader` or a generator.
         """
         arguments = _bind(super().fit, args, kwargs)
-        x, y = self._check_data(arguments)
+        x = self._check_data(arguments)
         validation = arguments["validation_data"]
         if isinstance(validation, (tuple, list)) and len(validation) > 1:
             checks.check_arrays(*validation[:2], self.channels, self.check_finite)
-        if self.horizon is None and hasattr(y, "shape"):
-            self.horizon = y.shape[1]
         if self.sampling is not None:
             batches = checks.count_batches(arguments)
             epochs = arguments["epochs"] - arguments["initial_epoch"]
@@ -260,7 +263,7 @@ class Forecaster(keras.Model):
             checks.check_arrays(x, y, self.channels, self.check_finite)
         elif self.check_finite:
             arguments["x"] = checks.check_finite_batches(x)
-        return x, y
+        return x
 
     def train_step(self, *args):
         return super().train_step(*args[:-1], _future_as_input(args[-1]))
@@ -276,8 +279,6 @@ class Forecaster(keras.Model):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data_batch)
         if y is not None:
             checks.check_future_shape(y.shape, x.shape)
-            if self.horizon is None:
-                self.horizon = y.shape[1]
         super()._symbolic_build(data_batch=_future_as_input(data_batch))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -308,6 +309,8 @@ class Forecaster(keras.Model):
         elif self.check_finite:
             arguments["x"] = checks.check_finite_batches(context)
         # One compiled function for each horizon and shape: compilers handle fixed shapes best.
+        if self.predict_function is None:  # `compile` has been called
+            self._predict_functions = {}
         key = (self.horizon, tuple(getattr(context, "shape", ()))[1:])
         self.predict_function = self._predict_functions.get(key)
         forecast = super().predict(**arguments)
@@ -337,10 +340,6 @@ class Forecaster(keras.Model):
         """Returns a `ForecastStream`, which takes frames one by one as they come in."""
         return ForecastStream(self)
 
-    def compile(self, *args, **kwargs):
-        super().compile(*args, **kwargs)
-        self._predict_functions = {}
-
     def get_config(self):
         schedule = self.sampling
         return {
@@ -367,7 +366,8 @@ def _bind(method, args, kwargs):
     """The arguments of a call of `method` by name, with defaults."""
     bound = inspect.signature(method).bind(*args, **kwargs)
     bound.apply_defaults()
-    return dict(bound.arguments)
+    extra = bound.arguments.pop("kwargs", {})
+    return {**bound.arguments, **extra}
 
 
 def _future_as_input(data):

@@ -74,12 +74,12 @@ def register(
 
 
 def list_models() -> list[str]:
-    """Returns the names of the registered models.
+    """Returns the names of the registered models, in alphabetical order.
 
     >>> "convlstm" in keras_msrnn.list_models()
     True
     """
-    return [model.name for model in _MODELS.values()]
+    return sorted(model.name for model in _MODELS.values())
 
 
 def find(name) -> tuple[Model, bool]:
