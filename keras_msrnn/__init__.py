@@ -21,6 +21,7 @@ __all__ = [
     "ForecastStream",
     "Forecaster",
     "MultiScaleRNN",
+    "__version__",
     "build",
     "cells",
     "convert",
@@ -30,5 +31,4 @@ __all__ = [
     "plotting",
     "register",
     "sampling",
-    "__version__",
 ]

@@ -26,9 +26,7 @@ def check_context_shape(shape, channels):
         )
     received = shape[-1]
     if received is None:
-        raise ValueError(
-            f"The number of channels must be known. Received: shape={tuple(shape)}."
-        )
+        raise ValueError(f"The number of channels must be known. Received: shape={tuple(shape)}.")
     if channels is not None and received != channels:
         raise ValueError(
             f"`context` must have {channels} channels in its last axis, as the model was built "

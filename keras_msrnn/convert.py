@@ -119,9 +119,7 @@ _NAMES = {
 # Released cells store these convolutions everywhere but use them only in some cells of the stack.
 _HIGHWAY = _NAMES[cells.CausalLSTMCell]["highway_gates"].rows
 _MOTION = tuple(
-    name
-    for source in _NAMES[cells.MotionCell].values()
-    for name in source.rows + source.columns
+    name for source in _NAMES[cells.MotionCell].values() for name in source.rows + source.columns
 )
 _MIM = tuple(
     name

@@ -234,6 +234,8 @@ class Forecaster(keras.Model):
         """
         arguments = _bind(super().fit, args, kwargs)
         x = self._check_data(arguments)
+        if not hasattr(x, "shape") and not isinstance(x, keras.utils.PyDataset):
+            arguments["shuffle"] = False  # other data sets shuffle themselves
         validation = arguments["validation_data"]
         if isinstance(validation, (tuple, list)) and len(validation) > 1:
             checks.check_arrays(*validation[:2], self.channels, self.check_finite)

@@ -28,6 +28,11 @@ class SquaredPlusAbsoluteError(keras.losses.Loss):
     def __init__(self, reduction="sum_over_batch_size", name="squared_plus_absolute", **kwargs):
         super().__init__(name=name, reduction=reduction, **kwargs)
 
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is not None and len(sample_weight.shape) == 1:
+            sample_weight = sample_weight[:, None]
+        return super().__call__(y_true, y_pred, sample_weight)
+
     def call(self, y_true, y_pred):
         error = y_true - y_pred
         return ops.sum(ops.square(error) + ops.abs(error), axis=(-3, -2, -1))

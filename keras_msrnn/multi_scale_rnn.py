@@ -391,9 +391,7 @@ class MultiScaleRNN(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        config["cells"] = [
-            keras.saving.deserialize_keras_object(cell) for cell in config["cells"]
-        ]
+        config["cells"] = [keras.saving.deserialize_keras_object(cell) for cell in config["cells"]]
         return cls(**config)
 
 
@@ -426,7 +424,6 @@ def _check_choice(name, value, choices):
         value = value.lower()
     if value not in choices:
         raise ValueError(
-            f"`{name}` must be one of {', '.join(map(repr, choices))}. "
-            f"Received: {name}={value!r}."
+            f"`{name}` must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}."
         )
     return value

@@ -21,9 +21,7 @@ _MODELS: dict[str, Model] = {}
 _ALIASES: dict[str, str] = {}
 
 
-def register(
-    name, cell=None, *, paper="", options=(), rnn=None, sampling="scheduled", aliases=()
-):
+def register(name, cell=None, *, paper="", options=(), rnn=None, sampling="scheduled", aliases=()):
     """Registers a model under a name, for `build` and everything that goes through the models.
 
     Works as a function, or as a decorator of the cell:
@@ -48,15 +46,18 @@ def register(
         ValueError: if the name is taken by another cell.
     """
     if cell is None:
-        return lambda cell: register(
-            name,
-            cell,
-            paper=paper,
-            options=options,
-            rnn=rnn,
-            sampling=sampling,
-            aliases=aliases,
-        ) and cell
+        return lambda cell: (
+            register(
+                name,
+                cell,
+                paper=paper,
+                options=options,
+                rnn=rnn,
+                sampling=sampling,
+                aliases=aliases,
+            )
+            and cell
+        )
     key = _normalise(name)
     taken = _MODELS.get(_ALIASES.get(key, key))
     if taken and (taken.cell.__module__, taken.cell.__qualname__) != (
@@ -226,9 +227,7 @@ def build(
         seed=seed,
         dtype=dtype,
     )
-    forecaster.compile(
-        optimizer=keras.optimizers.Adam(3e-4), loss=SquaredPlusAbsoluteError()
-    )
+    forecaster.compile(optimizer=keras.optimizers.Adam(3e-4), loss=SquaredPlusAbsoluteError())
     return forecaster
 
 

@@ -176,7 +176,7 @@ def test_moving_mnist_batches(digits):
     context, future = data[1]
     assert context.shape == (3, 4, 40, 40, 1) and future.shape == (3, 6, 40, 40, 1)
     assert context.dtype == future.dtype == np.float32
-    assert 0 == context.min() and 0.9 < context.max() <= 1
+    assert context.min() == 0 and 0.9 < context.max() <= 1
     with pytest.raises(IndexError, match="`index` must be from 0 to 1"):
         data[2]
 

@@ -1,0 +1,171 @@
+"""The cells by themselves, and the operations on maps that they use."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_msrnn
+from keras_msrnn import backend, cells
+from keras_msrnn.cells import spatial
+
+CELLS = [
+    cells.ConvLSTMCell(4),
+    cells.TrajGRUCell(4, links=3),
+    cells.PredRNNCell(4),
+    cells.CausalLSTMCell(4, highway=True),
+    cells.MIMCell(4),
+    cells.MotionCell(cells.PredRNNCell(4)),
+    cells.PrecipLSTMCell(4, window=5),
+    cells.MoDeRNNCell(4),
+    cells.CMSLSTMCell(4),
+    cells.MKLSTMCell(4),
+]
+
+
+def random(*shape):
+    return np.random.default_rng(0).standard_normal(shape).astype("float32")
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: type(cell).__name__)
+def test_cell_alone_equals_a_stack_of_one(cell):
+    """In Keras's own RNN layer, in a Python loop and in MultiScaleRNN."""
+    cell = type(cell).from_config(cell.get_config())
+    sequence = random(2, 3, 8, 8, 4)
+    by_keras = keras.layers.RNN(cell)(sequence)
+    states = cell.get_initial_state(batch_size=2)
+    assert len(states) == len(cell.state_names) == len(cell.state_size)
+    for t in range(3):
+        output, states = cell(sequence[:, t], states)
+    stack = keras_msrnn.MultiScaleRNN([cell])(sequence)
+    for result in (by_keras, stack):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(result), ops.convert_to_numpy(output), atol=1e-6
+        )
+
+
+@pytest.mark.parametrize(
+    ("cell", "shape", "message"),
+    [
+        (cells.ConvLSTMCell(4), (2, 8, 8), "Received: shape=(2, 8, 8)"),
+        (cells.CMSLSTMCell(4), (2, 8, 6, 4), "divide by 4. Received: height=8, width=6"),
+        (cells.MotionCell(cells.MIMCell(4)), (2, 8, 7, 4), "divide by 2"),
+        (cells.MotionCell(cells.MIMCell(4)), (2, 8, 8, 3), "inputs of 3 channels, filters=4"),
+    ],
+)
+def test_wrong_input_shape(cell, shape, message):
+    with pytest.raises(ValueError) as error:
+        cell.build(shape)
+    assert message in str(error.value)
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="`filters` must be at least 1. Received: filters=0"):
+        cells.ConvLSTMCell(0)
+    with pytest.raises(TypeError, match="`filters` must be an integer. Received: filters=2.5"):
+        cells.ConvLSTMCell(2.5)
+    with pytest.raises(ValueError, match="divide by 4.*Received: filters=6"):
+        cells.MotionCell(cells.PredRNNCell(6))
+    with pytest.raises(ValueError, match="`compat` must be None"):
+        cells.TrajGRUCell(4, compat="torch")
+    with pytest.raises(ValueError, match="must be known to make an initial state"):
+        cells.ConvLSTMCell(4).get_initial_state(batch_size=2)
+
+
+def test_seeds_make_weights_reproducible():
+    first, second, other = (cells.PredRNNCell(4, seed=seed) for seed in (1, 1, 2))
+    for cell in (first, second, other):
+        cell.build((None, 8, 8, 3))
+    first, second, other = (
+        [ops.convert_to_numpy(weight) for weight in cell.weights if "kernel" in weight.name]
+        for cell in (first, second, other)
+    )
+    for a, b, c in zip(first, second, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert (a != c).all()
+    # The initial distribution is uniform with the fan-in of each input for itself.
+    assert 0.9 / np.sqrt(9 * 3) < np.abs(first[0][:, :, :3]).max() <= 1 / np.sqrt(9 * 3)
+    assert 0.9 / np.sqrt(9 * 4) < np.abs(first[0][:, :, 3:]).max() <= 1 / np.sqrt(9 * 4)
+
+
+def naive_warp(image, flow):
+    height, width, _ = image.shape
+    out = np.zeros((height, width, flow.shape[2], image.shape[-1]))
+    for y, x, field in np.ndindex(out.shape[:3]):
+        u, v = flow[y, x, field]
+        top, left = int(np.floor(y + v)), int(np.floor(x + u))
+        for row in (top, top + 1):
+            for column in (left, left + 1):
+                if 0 <= row < height and 0 <= column < width:
+                    weight = (1 - abs(y + v - row)) * (1 - abs(x + u - column))
+                    out[y, x, field] += weight * image[row, column]
+    return out
+
+
+def test_warp():
+    images, flow = random(2, 5, 7, 3), 3 * random(2, 5, 7, 2, 2)
+    warped = ops.convert_to_numpy(spatial.warp(images, flow))
+    expected = np.stack([naive_warp(*sample) for sample in zip(images, flow, strict=True)])
+    np.testing.assert_allclose(warped, expected, atol=1e-5)
+    still = ops.convert_to_numpy(spatial.warp(images, np.zeros_like(flow)))
+    np.testing.assert_array_equal(still[:, :, :, 0], images)
+    flow[0] = np.nan
+    again = ops.convert_to_numpy(spatial.warp(images, flow))
+    np.testing.assert_array_equal(again[1], warped[1])
+
+
+def naive_local_attention(query, key, value, window):
+    height, width, _ = query.shape
+    out = np.zeros_like(query)
+    for y, x in np.ndindex(height, width):
+        similarities, values = [], []
+        for dy in range(-(window // 2), window - window // 2):
+            for dx in range(-(window // 2), window - window // 2):
+                inside = 0 <= y + dy < height and 0 <= x + dx < width
+                similarities.append(query[y, x] @ key[y + dy, x + dx] if inside else 0.0)
+                values.append(value[y + dy, x + dx] if inside else 0 * query[0, 0])
+        weights = np.exp(similarities - np.max(similarities))
+        out[y, x] = weights @ np.array(values) / weights.sum()
+    return out
+
+
+@pytest.mark.parametrize(("height", "width", "window"), [(5, 7, 3), (20, 9, 6), (35, 18, 30)])
+def test_local_attention(height, width, window):
+    q, k, v = random(3, 1, height, width, 2)
+    attended = ops.convert_to_numpy(spatial.local_attention(q, k, v, window))
+    expected = naive_local_attention(q[0], k[0], v[0], window)
+    np.testing.assert_allclose(attended[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 2, 3, 5])
+def test_convolution_equals_the_portable_one_with_its_gradients(kernel_size):
+    """The convolution of the package against that of Keras, through one step of SGD."""
+
+    class Layer(keras.layers.Layer):
+        def __init__(self, convolve):
+            super().__init__()
+            self.convolve = convolve
+
+        def build(self, shape):
+            def add(size, seed):
+                return self.add_weight(
+                    shape=(size, size, 3, 3), initializer=keras.initializers.RandomNormal(seed=seed)
+                )
+
+            self.first, self.second = add(kernel_size, 1), add(kernel_size, 2)
+
+        def call(self, x):
+            return self.convolve(self.convolve(x, self.first), self.second)
+
+    def portable(x, kernel):
+        return ops.conv(x, kernel, padding="same", data_format="channels_last")
+
+    x, y = random(2, 2, 6, 5, 3)
+    results = []
+    for convolve in (backend.convolution, portable):
+        model = keras.Sequential([Layer(convolve)])
+        model.compile(keras.optimizers.SGD(1.0), "mse")
+        model.train_on_batch(x, y)
+        results.append([ops.convert_to_numpy(weight) for weight in model.weights])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
