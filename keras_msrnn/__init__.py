@@ -1,7 +1,7 @@
 """MS-RNN: multi-scale recurrent networks that forecast image sequences, on any Keras backend."""
 
 try:
-    import keras
+    import keras  # noqa: F401
 except ImportError as error:
     raise ImportError(
         "keras_msrnn needs a Keras backend: install one with "

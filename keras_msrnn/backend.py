@@ -1,4 +1,4 @@
-"""The one place where backends differ: convolution, the loop over time, rematerialisation, compilation.
+"""The one place where backends differ: convolution, loops, rematerialisation, compilation.
 
 Everything else in the package is written with `keras.ops`. Each function here gives the same
 numbers on TensorFlow, JAX and PyTorch; it exists because the portable operation is missing

@@ -78,10 +78,11 @@ def check_frame(frame, channels, check_finite):
 
 def check_values(name, frames, check_finite):
     """Checks dtype and range, of NaN and infinity if asked for; warns of values as in 0..255."""
-    kind = keras.backend.standardize_dtype(frames.dtype) if hasattr(frames, "dtype") else ""
+    kind = str(getattr(frames, "dtype", type(frames).__name__)).removeprefix("torch.")
+    kind = kind.removeprefix("<dtype: '")  # TensorFlow
     if not kind.startswith(("float", "bfloat", "int", "uint")):
         raise TypeError(
-            f"`{name}` must hold numbers. Received: dtype={kind or type(frames).__name__}. "
+            f"`{name}` must hold numbers. Received: dtype={kind}. "
             'Convert it with `.astype("float32")`.'
         )
     if not isinstance(frames, np.ndarray):

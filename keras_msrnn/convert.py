@@ -5,6 +5,7 @@ computes differently is behind `compat="reference"` of the cells concerned.
 """
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Mapping
 
@@ -257,8 +258,10 @@ def _slices(names, sizes):
     """`(name, slice)` for each of `names`: the channels of one tensor, or of all for one name."""
     if len(names) <= 1:
         return [(names[0] if names else None, slice(0, sum(sizes)))]
-    edges = [sum(sizes[:count]) for count in range(len(sizes) + 1)]
-    return [(name, slice(*edge)) for name, edge in zip(names, zip(edges, edges[1:]), strict=True)]
+    ends = list(itertools.accumulate(sizes))
+    return [
+        (name, slice(end - size, end)) for name, size, end in zip(names, sizes, ends, strict=True)
+    ]
 
 
 def _unused_names(model):

@@ -6,9 +6,10 @@ import time
 import keras
 import numpy as np
 
+from keras_msrnn.cells.cell import positive_integer
 from keras_msrnn.data import MovingMNIST, load_idx, rendered_digits
 from keras_msrnn.plotting import animate_forecast, plot_forecast
-from keras_msrnn.registry import build
+from keras_msrnn.registry import build, find
 from keras_msrnn.sampling import ScheduledSampling
 
 SIZE, CONTEXT, HORIZON = 32, 6, 6
@@ -32,6 +33,8 @@ def run(model="predrnn", *, digits=None, out=None, epochs=10, batches=200, seed=
         The folder, a `pathlib.Path`.
     """
     started = time.perf_counter()
+    find(model)
+    epochs, batches = positive_integer("epochs", epochs), positive_integer("batches", batches)
     train_digits, test_digits = _digits(digits, seed)
     folder = _new_folder(out)
     keras.utils.set_random_seed(seed)

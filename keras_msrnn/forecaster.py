@@ -132,8 +132,14 @@ class Forecaster(keras.Model):
         if training and future is not None:
             return self._roll_out_in_training(context, future)
         if future is None:
-            return self._roll_out(context, self.horizon or DEFAULT_HORIZON)
+            return self._roll_out(context, self.horizon_or())
         return self._roll_out(context, future.shape[1])
+
+    def horizon_or(self, steps=None):
+        """`steps` if given, else the horizon."""
+        if steps is None:
+            return self.horizon or DEFAULT_HORIZON
+        return positive_integer("steps", steps)
 
     def step(self, frame, states, training=None):
         """One step in time.
@@ -332,8 +338,7 @@ class Forecaster(keras.Model):
         """
         horizon = self.horizon
         try:
-            if steps is not None:
-                self.horizon = positive_integer("steps", steps)
+            self.horizon = self.horizon_or(steps)
             return self.predict(context, **{"verbose": 0, **kwargs})
         finally:
             self.horizon = horizon

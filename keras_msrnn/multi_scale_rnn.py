@@ -228,7 +228,7 @@ class MultiScaleRNN(keras.layers.Layer):
                 "`reset_state` needs a layer that was made with `stateful=True` and has been built."
             )
         for state in self._states:
-            state.assign(ops.zeros_like(state))
+            state.assign(ops.zeros(state.shape, state.dtype))
 
     def call(self, sequence, initial_state=None, training=None):
         batch, _, height, width, _ = ops.shape(sequence)

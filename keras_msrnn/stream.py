@@ -3,7 +3,6 @@
 from keras import ops
 
 from keras_msrnn import backend, checks
-from keras_msrnn.cells.cell import positive_integer
 
 
 class ForecastStream:
@@ -43,9 +42,7 @@ class ForecastStream:
         Raises:
             ValueError: if the frame's shape is wrong or changes.
         """
-        from keras_msrnn.forecaster import DEFAULT_HORIZON
-
-        steps = positive_integer("steps", steps or self.model.horizon or DEFAULT_HORIZON)
+        steps = self.model.horizon_or(steps)
         checks.check_frame(frame, self.model.channels, self.model.check_finite)
         frame = ops.convert_to_tensor(frame, self.model.variable_dtype)
         shape = tuple(frame.shape)

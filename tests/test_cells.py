@@ -155,7 +155,8 @@ def test_convolution_equals_the_portable_one_with_its_gradients(kernel_size):
             self.first, self.second = add(kernel_size, 1), add(kernel_size, 2)
 
         def call(self, x):
-            return self.convolve(self.convolve(x, self.first), self.second)
+            first, second = map(ops.convert_to_tensor, (self.first, self.second))
+            return self.convolve(self.convolve(x, first), second)
 
     def portable(x, kernel):
         return ops.conv(x, kernel, padding="same", data_format="channels_last")

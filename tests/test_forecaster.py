@@ -315,10 +315,12 @@ def test_wrong_shapes(arguments, message, small_model):
 
 
 def test_wrong_dtype_and_range(small_model, sequences):
-    context, future = sequences()
+    context, _ = sequences()
     model = small_model()
     with pytest.raises(TypeError, match="must hold numbers. Received: dtype=bool"):
         model.predict(context > 0.5, verbose=0)
+    with pytest.raises(TypeError, match="must hold numbers. Received: dtype=<U"):
+        model.predict(context.astype("str"), verbose=0)
     with pytest.warns(UserWarning, match="scaled to about 0..1. Received values up to 255"):
         model.predict((context / context.max() * 255).astype("uint8"), verbose=0)
     with warnings.catch_warnings():

@@ -1,7 +1,7 @@
 """Every model against stored outputs, losses and gradients of an independent implementation.
 
-`golden/*.npz` hold, for a model in a small size, the names and shapes of the weights of a checkpoint
-of the authors' release, whose values follow from the names, and the numbers that these give.
+`golden/*.npz` hold, for a model in a small size, the names and shapes of the weights of a
+checkpoint of the authors' release, whose values follow from the names, and the numbers they give.
 """
 
 import json

@@ -179,10 +179,10 @@ class Convolution:
 
     def __call__(self, *tensors):
         inputs = tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, axis=-1)
-        kernel = ops.convert_to_tensor(self.kernel)
+        kernel = ops.convert_to_tensor(self.kernel, inputs.dtype)
         outputs = backend.convolution(inputs, kernel, self.strides, self.padding)
         if self.bias is not None:
-            outputs = outputs + self.bias
+            outputs = outputs + ops.convert_to_tensor(self.bias, outputs.dtype)
         if len(self.outputs) == 1:
             return outputs
         return ops.split(outputs, np.cumsum(self.outputs)[:-1].tolist(), axis=-1)

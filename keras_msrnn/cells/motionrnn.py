@@ -136,9 +136,10 @@ class TransposedConvolution(Convolution):
         layer.convolutions[name] = self
 
     def __call__(self, inputs):
-        kernel = ops.transpose(ops.convert_to_tensor(self.kernel), (0, 1, 3, 2))
+        kernel = ops.convert_to_tensor(self.kernel, inputs.dtype)
+        kernel = ops.transpose(kernel, (0, 1, 3, 2))
         outputs = ops.conv_transpose(inputs, kernel, 2, "same", data_format="channels_last")
-        return outputs + self.bias
+        return outputs + ops.convert_to_tensor(self.bias, outputs.dtype)
 
 
 def _reference_order(warped):
