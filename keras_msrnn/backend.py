@@ -64,7 +64,21 @@ def _jax_convolution():
     return with_gradient
 
 
-def scan(step, carry, xs, like, remat=None):
+def pad(x, bottom, right):
+    """`x` `(batch, height, width, channels)` with rows and columns of zeros at its end.
+
+    Joins zeros instead of padding: TensorFlow's oneDNN build breaks the gradient of `Pad` inside a
+    loop.
+    """
+    for axis, size in ((1, bottom), (2, right)):
+        if not isinstance(size, int) or size:
+            shape = list(ops.shape(x))
+            shape[axis] = size
+            x = ops.concatenate([x, ops.zeros(shape, x.dtype)], axis=axis)
+    return x
+
+
+def scan(step, carry, xs, like, weights=(), remat=None):
     """Loops `carry, y = step(carry, x)` over the leading axis of `xs`.
 
     Args:
@@ -73,6 +87,7 @@ def scan(step, carry, xs, like, remat=None):
         xs: Nested structure of tensors with the same leading axis, or an integer: that many
             steps with `x=None`.
         like: Structure of tensors with the shapes and dtypes of one `y`.
+        weights: The variables that `step` uses. It must not change any.
         remat: `None` keeps every activation for the backward pass; `"step"` keeps only the
             carry of each step, `"sqrt"` only that of every `sqrt(steps)`-th step, and
             computes the rest again.
@@ -85,42 +100,39 @@ def scan(step, carry, xs, like, remat=None):
     else:
         steps = tree.flatten(xs)[0].shape[0]
     if remat is None:
-        return _scan(step, carry, xs, steps, like)
-    one_step = rematerialise(step)
+        return _scan(step, carry, xs, steps, like, weights)
+    one_step = rematerialise(step, weights)
     if remat == "step" or not steps or steps < 4:
-        return _scan(one_step, carry, xs, steps, like)
-    return _scan_in_chunks(one_step, carry, xs, steps, like)
+        return _scan(one_step, carry, xs, steps, like, weights)
+    return _scan_in_chunks(one_step, carry, xs, steps, like, weights)
 
 
-def _scan_in_chunks(step, carry, xs, steps, like):
+def _scan_in_chunks(step, carry, xs, steps, like, weights):
     """Keeps the carry of every `sqrt(steps)`-th step; the others are computed again."""
     length = math.isqrt(steps)
     chunks = steps // length
 
-    def part(first, count):
-        return _at(xs, slice(first, first + count))
-
     def chunk(carry, x):
-        return _scan(step, carry, x, length, like)
+        return _scan(step, carry, x, length, like, weights)
 
     whole = chunks * length
     folded = None
     if xs is not None:
         folded = tree.map_structure(
-            lambda x: ops.reshape(x, (chunks, length) + tuple(ops.shape(x)[1:])), part(0, whole)
+            lambda x: ops.reshape(x[:whole], (chunks, length, *ops.shape(x)[1:])), xs
         )
-    chunk_like = tree.map_structure(
-        lambda y: ops.zeros((length,) + tuple(ops.shape(y)), y.dtype), like
-    )
-    carry, ys = _scan(rematerialise(chunk), carry, folded, chunks, chunk_like)
-    ys = tree.map_structure(lambda y: ops.reshape(y, (whole,) + tuple(ops.shape(y)[2:])), ys)
+    chunk_like = tree.map_structure(lambda y: ops.zeros((length, *ops.shape(y)), y.dtype), like)
+    chunk = rematerialise(chunk, weights)
+    carry, ys = _scan(chunk, carry, folded, chunks, chunk_like, weights)
+    ys = tree.map_structure(lambda y: ops.reshape(y, (whole, *ops.shape(y)[2:])), ys)
     if whole < steps:
-        carry, rest = _scan(step, carry, part(whole, steps - whole), steps - whole, like)
+        rest = _at(xs, slice(whole, steps))
+        carry, rest = _scan(step, carry, rest, steps - whole, like, weights)
         ys = tree.map_structure(lambda a, b: ops.concatenate([a, b]), ys, rest)
     return carry, ys
 
 
-def _scan(step, carry, xs, steps, like):
+def _scan(step, carry, xs, steps, like, weights):
     if keras.backend.backend() == "jax":
         import jax
 
@@ -129,8 +141,20 @@ def _scan(step, carry, xs, steps, like):
         import tensorflow as tf
 
         if not tf.executing_eagerly():
+            # Read outside the loop: the gradient of a variable that is read inside is unreliable.
+            step = _with_values(step, weights, [tf.convert_to_tensor(w) for w in weights])
             return _tensorflow_scan(step, carry, xs, steps, like)
     return _python_scan(step, carry, xs, steps)
+
+
+def _with_values(function, weights, values):
+    """`function` which sees `values` in place of the variables `weights`."""
+
+    def run(*args):
+        with keras.StatelessScope(state_mapping=list(zip(weights, values))):
+            return function(*args)
+
+    return run
 
 
 def _at(xs, index):
@@ -167,14 +191,17 @@ def _tensorflow_scan(step, carry, xs, steps, like):
         body,
         (0, tree.flatten(carry), arrays),
         maximum_iterations=steps,
-        parallel_iterations=1,
+        parallel_iterations=10,
     )
     ys = tree.pack_sequence_as(like, [array.stack() for array in arrays])
     return tree.pack_sequence_as(carry, flat_carry), ys
 
 
-def rematerialise(function):
-    """`function` of nested tensors, whose activations are computed again in the backward pass."""
+def rematerialise(function, weights=()):
+    """`function` of nested tensors, whose activations are computed again in the backward pass.
+
+    `weights` are the variables that it uses.
+    """
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -190,26 +217,28 @@ def rematerialise(function):
             return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
 
         return run
-
-    def run(*args):
-        return _tensorflow_rematerialise(function, args)
-
-    return run
+    return lambda *args: _tensorflow_rematerialise(function, args, weights)
 
 
-def _tensorflow_rematerialise(function, args):
+def _tensorflow_rematerialise(function, args, weights):
+    """`tf.recompute_grad` takes float tensors only, and finds no gradient of what is captured."""
     import tensorflow as tf
 
-    result_structure = []
+    flat = tree.flatten(args)
+    floats = [i for i, x in enumerate(flat) if x is not None and x.dtype.is_floating]
+    structure = None
 
     @tf.recompute_grad
-    def flat_function(*flat):
-        result = function(*tree.pack_sequence_as(args, flat))
-        result_structure[:] = [result]
-        return tree.flatten(result)
+    def flat_function(*tensors):
+        nonlocal structure
+        values, weight_values = tensors[: len(floats)], tensors[len(floats) :]
+        all_args = dict(enumerate(flat)) | dict(zip(floats, values))
+        all_args = tree.pack_sequence_as(args, [all_args[i] for i in range(len(flat))])
+        structure = _with_values(function, weights, weight_values)(*all_args)
+        return tree.flatten(structure)
 
-    flat_result = flat_function(*tree.flatten(args))
-    return tree.pack_sequence_as(result_structure[0], flat_result)
+    results = flat_function(*(flat[i] for i in floats), *map(tf.convert_to_tensor, weights))
+    return tree.pack_sequence_as(structure, results)
 
 
 def compile_inference(layer, function):

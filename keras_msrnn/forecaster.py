@@ -167,6 +167,10 @@ class Forecaster(keras.Model):
             batch_size, [-(-size // self.patch_size) for size in spatial_shape]
         )
 
+    @property
+    def _loop_weights(self):
+        return [*self.embed.weights, *self.rnn.weights, *self.head.weights]
+
     def _start(self, context):
         """The carry before the first step: zero states, and a frame that is not looked at."""
         batch, _, height, width, _ = ops.shape(context)
@@ -177,7 +181,13 @@ class Forecaster(keras.Model):
             forecast, states = self.step(frame, carry[:-1])
             return [*states, forecast], []
 
-        carry, _ = backend.scan(see, self._start(context), ops.moveaxis(context, 1, 0), like=[])
+        carry, _ = backend.scan(
+            see,
+            self._start(context),
+            ops.moveaxis(context, 1, 0),
+            like=[],
+            weights=self._loop_weights,
+        )
         return self.continue_forecast(carry.pop(), carry, horizon)
 
     def continue_forecast(self, forecast, states, horizon):
@@ -190,7 +200,9 @@ class Forecaster(keras.Model):
         first = forecast[:, None]
         if horizon == 1:
             return first
-        _, [rest] = backend.scan(imagine, [*states, forecast], horizon - 1, like=[forecast])
+        _, [rest] = backend.scan(
+            imagine, [*states, forecast], horizon - 1, like=[forecast], weights=self._loop_weights
+        )
         return ops.concatenate([first, ops.moveaxis(rest, 0, 1)], axis=1)
 
     def _roll_out_in_training(self, context, future):
@@ -210,7 +222,12 @@ class Forecaster(keras.Model):
         if self.rnn.has_loss:
             like.append(ops.zeros((ops.shape(context)[0],), "float32"))
         _, (forecasts, *losses) = backend.scan(
-            step, carry, (use_truth, truth), like=like, remat=self.rnn.remat
+            step,
+            carry,
+            (use_truth, truth),
+            like=like,
+            weights=self._loop_weights,
+            remat=self.rnn.remat,
         )
         for loss in losses:
             self.add_loss(ops.mean(loss))
@@ -392,7 +409,7 @@ def _space_to_depth(frames, patch):
     if patch == 1:
         return frames
     batch, height, width, channels = ops.shape(frames)
-    frames = ops.pad(frames, ((0, 0), (0, (-height) % patch), (0, (-width) % patch), (0, 0)))
+    frames = backend.pad(frames, (-height) % patch, (-width) % patch)
     rows, columns = -(-height // patch), -(-width // patch)
     frames = ops.reshape(frames, (batch, rows, patch, columns, patch, channels))
     frames = ops.transpose(frames, (0, 1, 3, 2, 4, 5))

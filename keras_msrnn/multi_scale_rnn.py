@@ -253,6 +253,7 @@ class MultiScaleRNN(keras.layers.Layer):
             [*initial_state, output],
             ops.moveaxis(sequence, 1, 0),
             like=like,
+            weights=self.weights,
             remat=self.remat if training else None,
         )
         if self.has_loss and training:
@@ -346,9 +347,7 @@ class MultiScaleRNN(keras.layers.Layer):
         if multiple == 1 or (height and width and not (height % multiple or width % multiple)):
             return inputs
         _, height, width, _ = ops.shape(inputs)
-        return ops.pad(
-            inputs, ((0, 0), (0, (-height) % multiple), (0, (-width) % multiple), (0, 0))
-        )
+        return backend.pad(inputs, (-height) % multiple, (-width) % multiple)
 
     def _resample(self, x, from_scale, to_scale):
         if from_scale == to_scale:
