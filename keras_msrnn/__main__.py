@@ -23,7 +23,7 @@ def main(arguments=None):
     demo.add_argument("--digits", metavar="PATH", help="MNIST idx file to take the digits from")
     demo.add_argument("--out", metavar="FOLDER", help="new folder for the results")
     demo.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
-    demo.add_argument("--batches", type=int, default=200, help="per epoch (default: %(default)s)")
+    demo.add_argument("--batches", type=int, default=350, help="per epoch (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
