@@ -31,6 +31,7 @@ def test_docstring_examples(name, monkeypatch, tmp_path):
 
 def test_readme_code_runs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(keras_msrnn.registry, "_MODELS", dict(keras_msrnn.registry._MODELS))
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     names = {}
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)
