@@ -93,6 +93,7 @@ GOOD = idx_bytes(np.zeros((3, 4, 5), "uint8"))
         (b"\x1f\x8b nonsense", "gzip stream is broken"),
         (b"\0\0\x0d\1\0\0\0\1\0\0\0\0", "type 0x0d, not 0x08"),
     ],
+    ids=range(11),
 )
 def test_load_idx_names_the_file_and_the_problem(tmp_path, content, problem):
     path = tmp_path / "images-idx3"
