@@ -1,5 +1,7 @@
 """The contract between a cell and the stack: one step of a recurrent network at one scale."""
 
+import random
+
 import keras
 import numpy as np
 from keras import ops
@@ -197,14 +199,13 @@ class BlockwiseUniform(keras.initializers.Initializer):
 
     def __init__(self, inputs, seed=None):
         self.inputs = inputs
-        self.seed = seed
+        self.seed = random.randint(1, 10**9) if seed is None else seed  # as Keras's own do
 
     def __call__(self, shape, dtype=None):
-        seed = keras.random.SeedGenerator(self.seed) if self.seed is not None else None
         limits = np.concatenate(
             [np.full(n, 1 / np.sqrt(shape[0] * shape[1] * n), "float32") for n in self.inputs]
         )
-        return keras.random.uniform(shape, -1, 1, dtype, seed) * ops.convert_to_tensor(
+        return keras.random.uniform(shape, -1, 1, dtype, self.seed) * ops.convert_to_tensor(
             limits[:, None], dtype
         )
 
