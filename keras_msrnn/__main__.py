@@ -16,7 +16,7 @@ def main(arguments=None):
     demo = commands.add_parser(
         "demo",
         help="train on Moving MNIST and show the forecasts, without any download",
-        description="Trains a multi-scale forecaster on Moving MNIST in about five minutes on two "
+        description="Trains a multi-scale forecaster on Moving MNIST in five to six minutes on two "
         "cores, scores it beside persistence, and writes the model, a GIF and a PNG.",
     )
     demo.add_argument("--model", default="predrnn", help="name of the model (default: %(default)s)")

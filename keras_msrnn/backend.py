@@ -29,7 +29,7 @@ def _jax_convolution():
     """A stride-1 "same" convolution whose gradients are plain NHWC/HWIO convolutions too.
 
     XLA's CPU backend runs only this layout fast; the transposed layouts of the automatic gradient
-    are 20 to 40 times slower inside a loop. GPUs keep the automatic gradient.
+    are far slower inside a loop. GPUs keep the automatic gradient.
     """
     import jax
     from jax import lax
