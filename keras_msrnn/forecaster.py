@@ -8,6 +8,7 @@ from keras import ops
 from keras_msrnn import backend, checks, sampling
 from keras_msrnn.cells.cell import positive_integer
 from keras_msrnn.multi_scale_rnn import MultiScaleRNN
+from keras_msrnn.patches import depth_to_space, space_to_depth
 from keras_msrnn.stream import ForecastStream
 
 DEFAULT_HORIZON = 10
@@ -156,9 +157,9 @@ class Forecaster(keras.Model):
 
     def _step_with_loss(self, frame, states, training=None):
         _, height, width, _ = ops.shape(frame)
-        features = self.embed(_space_to_depth(frame, self.patch_size))
+        features = self.embed(space_to_depth(frame, self.patch_size))
         features, states, loss = self.rnn.step_with_loss(features, states, training)
-        forecast = _depth_to_space(self.head(features), self.patch_size)
+        forecast = depth_to_space(self.head(features), self.patch_size)
         return forecast[:, :height, :width], states, loss
 
     def get_initial_state(self, batch_size, spatial_shape):
@@ -235,16 +236,9 @@ class Forecaster(keras.Model):
 
     def _draw_sampling(self, batch, context, horizon):
         """Whether each step and sample sees the true frame, `(time, batch, 1, 1, 1)`."""
-        count = context + horizon - 1
-        steps = ops.arange(count)
         if self.sampling is None:
-            return (steps < context)[:, None, None, None, None]
-        probability = ops.where(steps == 0, 1.0, self.sampling.probabilities(context, horizon))
-        self.sampling.step.assign_add(1)
-        drawn = keras.random.uniform(
-            (count, batch, 1, 1, 1), dtype="float32", seed=self._seed_generator
-        )
-        return drawn < probability[:, None, None, None, None]
+            return (ops.arange(context + horizon - 1) < context)[:, None, None, None, None]
+        return self.sampling.draw(batch, context, horizon, self._seed_generator)
 
     # Training: Keras's own steps, with the future moved into the inputs
 
@@ -265,14 +259,7 @@ class Forecaster(keras.Model):
         if self.sampling is not None:
             batches = checks.count_batches(arguments)
             epochs = arguments["epochs"] - arguments["initial_epoch"]
-            if batches is None and self.sampling.steps is None:
-                raise ValueError(
-                    "The sampling schedule must know how many batches the training has. "
-                    f"Received: a data set of unknown length, {type(x).__name__}. Pass "
-                    "`steps_per_epoch`, or `sampling=keras_msrnn.sampling."
-                    f"{type(self.sampling).__name__}(steps=...)`."
-                )
-            self.sampling.extend((batches or 0) * epochs)
+            self.sampling.extend(None if batches is None else batches * epochs)
         return super().fit(**arguments)
 
     def evaluate(self, *args, **kwargs):
@@ -402,26 +389,3 @@ def _future_as_input(data):
             "of `(context, future)` batches. Received: batches without a future."
         )
     return {"context": x, "future": y}, y, sample_weight
-
-
-def _space_to_depth(frames, patch):
-    """`(batch, height, width, c)` to `(batch, height / p, width / p, p * p * c)`, padded to fit."""
-    if patch == 1:
-        return frames
-    batch, height, width, channels = ops.shape(frames)
-    frames = backend.pad(frames, (-height) % patch, (-width) % patch)
-    rows, columns = -(-height // patch), -(-width // patch)
-    frames = ops.reshape(frames, (batch, rows, patch, columns, patch, channels))
-    frames = ops.transpose(frames, (0, 1, 3, 2, 4, 5))
-    return ops.reshape(frames, (batch, rows, columns, patch * patch * channels))
-
-
-def _depth_to_space(features, patch):
-    """The inverse of `_space_to_depth`, but for the padding."""
-    if patch == 1:
-        return features
-    batch, rows, columns, channels = ops.shape(features)
-    channels = channels // patch**2
-    features = ops.reshape(features, (batch, rows, columns, patch, patch, channels))
-    features = ops.transpose(features, (0, 1, 3, 2, 4, 5))
-    return ops.reshape(features, (batch, rows * patch, columns * patch, channels))

@@ -5,12 +5,8 @@ import math
 import keras
 from keras import ops
 
-from keras_msrnn import backend
-from keras_msrnn.cells.cell import ConvRNNCell, positive_integer
-
-SKIPS = ("add", None, "unet3+", "full")
-POOLINGS = ("max", "average")
-INTERPOLATIONS = ("bilinear", "nearest")
+from keras_msrnn import backend, pyramid
+from keras_msrnn.cells.cell import ConvRNNCell
 
 
 @keras.saving.register_keras_serializable("keras_msrnn")
@@ -81,16 +77,16 @@ class MultiScaleRNN(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.cells = list(cells) if isinstance(cells, (list, tuple)) else [cells]
-        self.scales = _check_scales(scales, self.cells)
-        self.skip = _check_choice("skip", skip, SKIPS)
-        self.pooling = _check_choice("pooling", pooling, POOLINGS)
-        self.interpolation = _check_choice("interpolation", interpolation, INTERPOLATIONS)
+        _check_cells(self.cells)
+        self.scales = pyramid.check_scales(scales, len(self.cells))
+        self.skip = _check_choice("skip", skip, pyramid.SKIPS)
+        self.pooling = _check_choice("pooling", pooling, pyramid.POOLINGS)
+        self.interpolation = _check_choice("interpolation", interpolation, pyramid.INTERPOLATIONS)
         self.remat = _check_choice("remat", remat, backend.REMAT_MODES)
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.stateful = stateful
-        self.sources = [self._sources(index) for index in range(len(self.cells))]
-        self._check_ratios()
+        self.sources = pyramid.connect(self.scales, self.skip)
         # States are held once per cell, but those that climb once per stack: at the top cell.
         self._slots = [
             (index, name)
@@ -108,38 +104,6 @@ class MultiScaleRNN(keras.layers.Layer):
     def state_names(self):
         """Names of the states in the order in which they are taken and returned."""
         return [f"{self.cells[index].name}/{name}" for index, name in self._slots]
-
-    def _sources(self, index):
-        """Indices of the cells whose outputs add up to the inputs of cell `index`."""
-        below = index - 1
-        if index == 0 or self.skip is None:
-            return [below]
-        if self.skip == "full":
-            return list(range(index))
-        half = len(self.cells) // 2
-        if self.skip == "unet3+" and index >= half:
-            mirror = len(self.cells) - 1 - index
-            return [*range(min(mirror + 1, index)), *range(max(half, mirror + 1), index)]
-        if self.skip == "add" and self.scales[index] < self.scales[below]:
-            same = [i for i in range(below) if self.scales[i] == self.scales[index]]
-            return [below, *same[-1:]]
-        return [below]
-
-    def _check_ratios(self):
-        pairs = [(1, self.scales[0]), (self.scales[-1], 1), (self.scales[-1], self.scales[0])]
-        pairs += [
-            (self.scales[source], self.scales[index])
-            for index, sources in enumerate(self.sources)
-            for source in sources
-            if source >= 0
-        ]
-        for a, b in pairs:
-            if a % b and b % a:
-                raise ValueError(
-                    "`scales` of cells that feed each other must divide one another. "
-                    f"Received: scales={self.scales}, with {a} next to {b}. "
-                    "Powers of two such as (1, 2, 4, 4, 2, 1) always work."
-                )
 
     @property
     def size_multiple(self):
@@ -350,20 +314,7 @@ class MultiScaleRNN(keras.layers.Layer):
         return backend.pad(inputs, (-height) % multiple, (-width) % multiple)
 
     def _resample(self, x, from_scale, to_scale):
-        if from_scale == to_scale:
-            return x
-        if to_scale > from_scale:
-            factor = to_scale // from_scale
-            pool = ops.max_pool if self.pooling == "max" else ops.average_pool
-            return pool(x, factor, factor, "valid", data_format="channels_last")
-        factor = from_scale // to_scale
-        _, height, width, _ = ops.shape(x)
-        return ops.image.resize(
-            x,
-            (height * factor, width * factor),
-            interpolation=self.interpolation,
-            data_format="channels_last",
-        )
+        return pyramid.resample(x, from_scale, to_scale, self.pooling, self.interpolation)
 
     def compute_output_shape(self, sequence_shape, initial_state_shape=None):
         batch, time, height, width, _ = sequence_shape
@@ -394,7 +345,7 @@ class MultiScaleRNN(keras.layers.Layer):
         return cls(**config)
 
 
-def _check_scales(scales, cells):
+def _check_cells(cells):
     if not cells:
         raise ValueError("`cells` must hold at least one cell. Received: cells=[].")
     for cell in cells:
@@ -408,14 +359,6 @@ def _check_scales(scales, cells):
             "`cells` must be different objects, each with its own weights. "
             "Received: the same cell twice. Use `[Cell(...) for _ in range(n)]`."
         )
-    scales = (1,) * len(cells) if scales is None else tuple(scales)
-    scales = tuple(positive_integer("scales", scale) for scale in scales)
-    if len(scales) != len(cells):
-        raise ValueError(
-            "`scales` must have one entry for each cell. "
-            f"Received: {len(scales)} scales {scales} for {len(cells)} cells."
-        )
-    return scales
 
 
 def _check_choice(name, value, choices):

@@ -33,9 +33,33 @@ class Schedule(keras.layers.Layer):
         self.total = counter("total", self.steps or 0)
 
     def extend(self, batches):
-        """Called before a training of `batches` batches, to fit the schedule to it."""
-        if self.steps is None:
-            self.total.assign(max(int(self.total), int(self.step) + batches))
+        """Called before a training of `batches` batches, to fit the schedule to it.
+
+        Raises:
+            ValueError: if `batches` is `None`, not known, and `steps` was not given either.
+        """
+        if self.steps is not None:
+            return
+        if batches is None:
+            raise ValueError(
+                "The sampling schedule must know how many batches the training has. Received: a "
+                "data set of unknown length. Pass `steps_per_epoch`, or "
+                f"`sampling=keras_msrnn.sampling.{type(self).__name__}(steps=...)`."
+            )
+        self.total.assign(max(int(self.total), int(self.step) + batches))
+
+    def draw(self, batch, context, horizon, seed):
+        """Draws whether each step and sample sees the true frame, and counts one batch.
+
+        Returns:
+            Booleans `(context + horizon - 1, batch, 1, 1, 1)`.
+        """
+        first = ops.arange(context + horizon - 1) == 0
+        probability = ops.where(first, 1.0, self.probabilities(context, horizon))
+        self.step.assign_add(1)
+        shape = (context + horizon - 1, batch, 1, 1, 1)
+        drawn = keras.random.uniform(shape, dtype="float32", seed=seed)
+        return drawn < probability[:, None, None, None, None]
 
     def progress(self):
         """The fraction of the schedule that is behind us, from 0 to 1."""

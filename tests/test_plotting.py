@@ -1,9 +1,13 @@
+import sys
+
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_msrnn.plotting import _shown_times, animate_forecast, plot_forecast, plot_scores
+from keras_msrnn.data.units import Reflectivity
+from keras_msrnn.plotting import animate_forecast, plot_forecast, plot_history, plot_scores
+from keras_msrnn.plotting.strips import _shown_times
 
 
 def sample(shape=(16, 24), context=3, horizon=4, seed=0):
@@ -205,3 +209,65 @@ def test_bad_scores():
         plot_scores({})
     with pytest.raises(ValueError, match=r"scores\['x'\] of shape \(2, 3\)"):
         plot_scores({"x": np.zeros((2, 3))})
+
+
+# Rain
+
+
+def test_rain_is_drawn_in_steps_of_mm_per_hour():
+    units = Reflectivity("hong-kong")
+    rain = np.zeros((2, 16, 24))
+    rain[:, 0], rain[:, 1], rain[:, 2], rain[:, 3] = 0.3, 0.4, 3.0, 80.0
+    rain[:, 4] = np.nan
+    frames = units.from_rain(rain)
+    figure = plot_forecast(frames, frames, frames, units=units)
+    colors = figure.axes[0].images[0].get_array()[:6, 0].tolist()
+    assert colors[0] == colors[1]  # both from 0.1 to 0.5 mm/h
+    assert len(set(map(tuple, colors))) == 5 and colors[5] == [255, 255, 255]
+    bars = [axes.get_ylabel() for axes in figure.axes[-2:]]
+    assert bars == ["mm/h", "mm/h"]
+    ticks = [tick.get_text() for tick in figure.axes[-2].get_yticklabels()]
+    assert ticks == ["0.1", "0.5", "1", "2", "5", "10", "20", "50"]
+    draw(figure)
+
+
+# Videos
+
+
+def test_video(tmp_path):
+    av = pytest.importorskip("av")
+    path = animate_forecast(tmp_path / "forecast.mp4", *sample((15, 21)), frames_per_second=4)
+    with av.open(str(path)) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+        assert video.streams.video[0].average_rate == 4
+    assert len(frames) == 7 + 4
+    blue, orange = (0, 0x72, 0xB2), (0xD5, 0x5E, 0)
+    np.testing.assert_allclose(frames[0][100, 12], blue, atol=40)
+    np.testing.assert_allclose(frames[6][100, 12], orange, atol=40)
+    assert [file.name for file in tmp_path.iterdir()] == ["forecast.mp4"]
+    with pytest.raises(ValueError, match="must end in .gif or .mp4"):
+        animate_forecast(tmp_path / "forecast.avi", *sample())
+
+
+def test_video_without_pyav(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ImportError, match=r'pip install "keras_msrnn\[video\]"'):
+        animate_forecast(tmp_path / "forecast.mp4", *sample())
+    assert not list(tmp_path.iterdir())
+
+
+# Training curves
+
+
+def test_history():
+    history = {"loss": [3, 2, 1], "mae": [1, 0.5, 0.2], "val_loss": [3, 2.5, 2.4]}
+    figure = plot_history(history)
+    assert labels(figure) == ["loss", "mae"]
+    loss, mae = figure.axes
+    assert [line.get_label() for line in loss.lines] == ["training", "validation"]
+    np.testing.assert_allclose(loss.lines[1].get_ydata(), history["val_loss"], rtol=1e-6)
+    assert len(mae.lines) == 1
+    draw(figure)
+    draw(plot_history({f"score {i}": [1.0] for i in range(7)}))
+    with pytest.raises(ValueError, match="at least one epoch"):
+        plot_history({"loss": []})

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import operator
+import os
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_msrnn.data.digits import rendered_digits
+
+PUBLISHED_SHAPE = (20, 10000, 64, 64)
+PUBLISHED_URL = "http://www.cs.toronto.edu/~nitish/unsupervised_video/mnist_test_seq.npy"
+PUBLISHED_MD5 = "be083ec986bfe91a449d63653c411eb2"
 
 
 def moving_digits(
@@ -60,7 +65,8 @@ class MovingMNIST(keras.utils.PyDataset):
 
     Args:
         digits: Images to draw from `(n, height, width)`: `uint8`, or floats in 0..1; such as
-            `load_idx` reads from MNIST. By default 2,000 of `rendered_digits`.
+            `load_idx` reads from the files of MNIST or Fashion-MNIST, or as
+            `keras.datasets.mnist.load_data()[0][0]`. By default 2,000 of `rendered_digits`.
         batch_size: Sequences per batch.
         batches: Batches per epoch.
         context: Frames that the model sees.
@@ -70,8 +76,7 @@ class MovingMNIST(keras.utils.PyDataset):
         speed: Lowest and highest speed in pixels per frame; drawn uniformly between them.
         seed: Non-negative integer.
         fixed: If True, every epoch has the same sequences, as validation needs it.
-        **kwargs: `workers`, `use_multiprocessing` and `max_queue_size` of
-            `keras.utils.PyDataset`.
+        **kwargs: Options of `keras.utils.PyDataset`, such as `workers`.
 
     Raises:
         ValueError: If an argument is out of range or the digits do not fit into a frame.
@@ -155,6 +160,101 @@ class MovingMNIST(keras.utils.PyDataset):
             self.epoch += 1
 
 
+def read_moving_mnist(
+    path: str | os.PathLike | None = None,
+    context: int = 10,
+    horizon: int = 10,
+    batch_size: int = 16,
+    **kwargs: Any,
+) -> keras.utils.PyDataset:
+    """Reads the published Moving MNIST test set, `mnist_test_seq.npy`.
+
+    The file stays on disk: each batch reads its own sequences, in the order of the file.
+
+    Args:
+        path: The file, `uint8` of shape `(20, 10000, 64, 64)`, time first. By default it is
+            downloaded, once, into `~/.keras/datasets` (819 MB), and checked by its MD5 sum.
+        context: Frames that the model sees.
+        horizon: Frames that it shall forecast; with `context` at most 20.
+        batch_size: Sequences per batch.
+        **kwargs: Options of `keras.utils.PyDataset`, such as `workers`.
+
+    Returns:
+        A `keras.utils.PyDataset` of batches `(context, future)`, `float32` in 0..1 of shape
+        `(batch_size, time, 64, 64, 1)`, for `evaluate` and `predict`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is truncated or has another shape or dtype, or an argument is
+            out of range.
+
+    Example:
+
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "mnist_test_seq.npy")
+    >>> shape = (20, 10000, 64, 64)  # an empty file in place of the published one:
+    >>> file = np.lib.format.open_memmap(path, mode="w+", dtype="uint8", shape=shape)
+    >>> test = read_moving_mnist(path)
+    >>> context, future = test[0]
+    >>> len(test), context.shape, future.shape
+    (625, (16, 10, 64, 64, 1), (16, 10, 64, 64, 1))
+
+    Reference:
+        https://www.cs.toronto.edu/~nitish/unsupervised_video/
+    """
+    if path is None:
+        path = keras.utils.get_file(origin=PUBLISHED_URL, file_hash=PUBLISHED_MD5)
+    return _PublishedSequences(path, context, horizon, batch_size, **kwargs)
+
+
+class _PublishedSequences(keras.utils.PyDataset):
+    """What `read_moving_mnist` returns."""
+
+    def __init__(self, path, context, horizon, batch_size, **kwargs):
+        super().__init__(**kwargs)
+        _check_positive(context=context, horizon=horizon, batch_size=batch_size)
+        if context + horizon > PUBLISHED_SHAPE[0]:
+            raise ValueError(
+                f"`context` and `horizon` must add up to at most {PUBLISHED_SHAPE[0]}, the frames "
+                f"of a sequence. Received: context={context}, horizon={horizon}. `MovingMNIST` "
+                "makes longer ones."
+            )
+        _open_published(path)
+        self.path, self.batch_size = os.fspath(path), batch_size
+        self.context, self.horizon = context, horizon
+
+    def __len__(self) -> int:
+        return -(-PUBLISHED_SHAPE[1] // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"`index` must be from 0 to {len(self) - 1}. Received: index={index}.")
+        start = index * self.batch_size
+        file = _open_published(self.path)  # anew: worker processes are not sent the whole file
+        frames = file[: self.context + self.horizon, start : start + self.batch_size]
+        sequences = frames.swapaxes(0, 1)[..., None] / np.float32(255)
+        return sequences[:, : self.context], sequences[:, self.context :]
+
+
+def _open_published(path: str | os.PathLike) -> np.ndarray:
+    """Maps the published file into memory once it is known to be complete."""
+    array, wrong = None, ValueError
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        problem = f"it holds {array.dtype} of shape {array.shape}"
+    except FileNotFoundError:
+        wrong, problem = FileNotFoundError, "there is no such file"
+    except (AttributeError, EOFError, OSError, ValueError) as error:
+        problem = f"it cannot be read as an array ({error})"
+    if array is None or array.dtype != np.uint8 or array.shape != PUBLISHED_SHAPE:
+        raise wrong(
+            f"`path` must be the published mnist_test_seq.npy, uint8 of shape {PUBLISHED_SHAPE}, "
+            f"time first. Received: path={os.fspath(path)!r}; {problem}. Download {PUBLISHED_URL} "
+            "(819 MB), or pass no path to have it downloaded."
+        )
+    return array
+
+
 def _move(
     digits: np.ndarray,
     count: int,
@@ -179,7 +279,9 @@ def _move(
         start = rng.uniform(0, room, (count, 2))
         path = start[:, None] + velocity[:, None] * np.arange(frames)[:, None]
         row, column = np.moveaxis(_bounce(path, room), -1, 0)
-        digit = digits[rng.integers(len(digits), size=count)]
+        digit = digits[rng.integers(len(digits), size=count)].astype("float32")
+        if digits.dtype == np.uint8:
+            digit /= 255
         windows[(*at, row, column)] += digit[:, None]
     return np.minimum(sequences, 1, out=sequences)[..., None]
 
@@ -203,7 +305,12 @@ def _check_positive(**arguments: int) -> None:
 
 
 def _check_digits(digits: np.ndarray, size: int) -> np.ndarray:
-    """Returns `digits` as `float32` in 0..1 once they are known to be images that fit."""
+    """Returns `digits` as an array of `uint8` or of floats in 0..1, images that fit."""
+    if isinstance(digits, tuple):
+        raise ValueError(
+            "`digits` must be one array of images. Received: a tuple. Of `(digits, labels), test "
+            "= keras.datasets.mnist.load_data()` pass `digits` alone."
+        )
     digits = np.asarray(digits)
     if digits.ndim != 3 or not digits.size:
         raise ValueError(
@@ -214,10 +321,10 @@ def _check_digits(digits: np.ndarray, size: int) -> np.ndarray:
     if max(digits.shape[1:]) > size:
         raise ValueError(
             f"`digits` must fit into a frame of {size} x {size} pixels. Received: digits.shape="
-            f"{digits.shape}, size={size}. Raise `size` or crop the digits."
+            f"{digits.shape}. Raise `size` or crop the digits."
         )
-    if digits.dtype == np.uint8:
-        return digits.astype("float32") / 255
+    if digits.dtype == np.uint8:  # kept so: the digits of MNIST take 47 MB, as floats 188 MB
+        return digits
     if not np.issubdtype(digits.dtype, np.floating):
         raise ValueError(
             "`digits` must be `uint8`, or floats in 0..1. Received: digits.dtype="
@@ -228,7 +335,7 @@ def _check_digits(digits: np.ndarray, size: int) -> np.ndarray:
             "`digits` must be `uint8`, or floats in 0..1. Received: floats from "
             f"{digits.min():g} to {digits.max():g}. Divide them by their largest value."
         )
-    return digits.astype("float32")
+    return digits.astype("float32", copy=False)
 
 
 def _check_speed(speed: tuple[float, float]) -> tuple[float, float]:

@@ -1,5 +1,7 @@
 import gzip
+import pickle
 import struct
+import tracemalloc
 
 import keras
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from keras_msrnn.data import MovingMNIST, load_idx, moving_digits, rendered_digits
 from keras_msrnn.data.digits import _glyphs
+from keras_msrnn.data.moving_mnist import read_moving_mnist
 
 
 @pytest.fixture(scope="module")
@@ -237,3 +240,121 @@ def test_moving_mnist_rejects(digits, arguments, rule):
     with pytest.raises(ValueError, match=rule) as error:
         MovingMNIST(**{"digits": digits, **arguments})
     assert "Received: " in str(error.value)
+
+
+# Digits from elsewhere
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_moving_fashion_mnist_from_its_file(tmp_path, compress):
+    clothes = np.random.default_rng(0).integers(1, 256, (5, 28, 28)).astype("uint8")
+    path = tmp_path / "train-images-idx3-ubyte.gz"  # Fashion-MNIST names its files as MNIST does
+    path.write_bytes(compress(idx_bytes(clothes)))
+    data = MovingMNIST(load_idx(path), batch_size=2, batches=1, digits_per_frame=1)
+    context, future = data[0]
+    frame = future[0, 3, ..., 0]
+    rows, columns = np.flatnonzero(frame.any(1)), np.flatnonzero(frame.any(0))
+    picture = frame[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert any((np.rint(picture * 255) == image).all() for image in clothes)
+    assert context.shape == future.shape == (2, 10, 64, 64, 1)
+
+
+def test_moving_mnist_takes_what_keras_loads(digits):
+    loaded = (digits[:8], np.arange(8, dtype="uint8")), (digits[8:], np.arange(192, dtype="uint8"))
+    (images, labels), _ = loaded  # the structure of `keras.datasets.mnist.load_data()`
+    data = MovingMNIST(images, batch_size=1)
+    assert data.digits is images  # not copied: MNIST as floats takes four times the memory
+    with pytest.raises(ValueError, match="pass `digits` alone"):
+        MovingMNIST(loaded)
+    with pytest.raises(ValueError, match="images of shape"):
+        MovingMNIST(labels)
+
+
+# The published test set
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A file of the published shape; sparse, since most of it is zero."""
+    path = tmp_path_factory.mktemp("published") / "mnist_test_seq.npy"
+    file = np.lib.format.open_memmap(path, "w+", "uint8", (20, 10000, 64, 64))
+    file[:, [0, 1, 31, 9999]] = np.random.default_rng(0).integers(256, size=(20, 4, 64, 64))
+    file.flush()
+    return path
+
+
+@pytest.mark.parametrize("context, horizon", [(10, 10), (5, 12)])
+def test_published_sequences_in_their_order(published, context, horizon):
+    data = read_moving_mnist(published, context, horizon, batch_size=32)
+    file = np.load(published, mmap_mode="r")
+    assert len(data) == 313
+    for batch, places in {0: [0, 1, 31], 312: [15]}.items():
+        past, future = data[batch]
+        assert past.dtype == future.dtype == np.float32
+        assert past.shape == (16 if batch else 32, context, 64, 64, 1)
+        assert future.shape == (16 if batch else 32, horizon, 64, 64, 1)
+        for place in places:
+            sequence = file[: context + horizon, batch * 32 + place] / np.float32(255)
+            np.testing.assert_array_equal(past[place, ..., 0], sequence[:context])
+            np.testing.assert_array_equal(future[place, ..., 0], sequence[context:])
+    with pytest.raises(IndexError, match="from 0 to 312"):
+        data[313]
+
+
+def test_published_sequences_are_not_loaded_at_once(published):
+    tracemalloc.start()
+    data = read_moving_mnist(published, batch_size=4)
+    data[100]
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+    assert len(pickle.dumps(data)) < 2**12  # worker processes get the path, not the frames
+
+
+def test_published_sequences_feed_evaluate(published):
+    data = read_moving_mnist(published, batch_size=2500, workers=2)
+    model = keras.Sequential([keras.layers.Rescaling(0.0)])
+    model.compile(loss="mse")
+    error = model.evaluate(data, verbose=0)
+    truth = np.load(published, mmap_mode="r")[10:, [0, 1, 31, 9999]] / 255
+    assert error == pytest.approx((truth**2).mean() * 4 / 10000, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "shape, dtype, problem",
+    [
+        ((10000, 20, 64, 64), "uint8", "uint8 of shape (10000, 20, 64, 64)"),
+        ((20, 10000, 64, 64), "bool", "it holds bool"),
+        ((20, 9999, 64, 64), "uint8", "(20, 9999, 64, 64)"),
+    ],
+)
+def test_published_sequences_of_another_structure(tmp_path, shape, dtype, problem):
+    np.lib.format.open_memmap(tmp_path / "seq.npy", "w+", dtype, shape)
+    with pytest.raises(ValueError, match="`path` must be the published") as error:
+        read_moving_mnist(tmp_path / "seq.npy")
+    assert "seq.npy" in str(error.value) and problem in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"\x93NUMPY\x01\0", None])
+def test_published_sequences_of_a_broken_file(published, tmp_path, content):
+    path = tmp_path / "broken.npy"
+    path.write_bytes(published.open("rb").read(4096) if content is None else content)
+    with pytest.raises(ValueError, match="cannot be read") as error:
+        read_moving_mnist(path)
+    assert "broken.npy" in str(error.value) and "Download" in str(error.value)
+
+
+def test_published_sequences_reject(published, tmp_path):
+    with pytest.raises(FileNotFoundError, match="mnist_test_seq.npy") as error:
+        read_moving_mnist(tmp_path / "mnist_test_seq.npy")
+    assert "cs.toronto.edu" in str(error.value)
+    with pytest.raises(ValueError, match="add up to at most 20"):
+        read_moving_mnist(published, 10, 20)
+    with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
+        read_moving_mnist(published, batch_size=0)
+
+
+def test_published_sequences_are_downloaded_with_their_checksum(published, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(keras.utils, "get_file", lambda **kwargs: asked.update(kwargs) or published)
+    assert len(read_moving_mnist()) == 625
+    assert asked["origin"].endswith("/mnist_test_seq.npy") and len(asked["file_hash"]) == 32
