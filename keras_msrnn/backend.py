@@ -19,9 +19,23 @@ def convolution(inputs, kernel, strides=1, padding="same"):
     """Convolution of channels-last `inputs` with a `(height, width, in, out)` kernel."""
     if kernel.shape[0] == kernel.shape[1] == strides == 1:
         return ops.matmul(inputs, kernel[0, 0])
-    if keras.backend.backend() == "jax" and strides == 1 and padding == "same":
-        return _jax_convolution()(inputs, kernel)
+    if strides == 1 and padding == "same":
+        if keras.backend.backend() == "jax":
+            return _jax_convolution()(inputs, kernel)
+        if keras.backend.backend() == "torch" and kernel.shape[0] % 2 and kernel.shape[1] % 2:
+            return _torch_convolution(inputs, kernel)
     return ops.conv(inputs, kernel, strides=strides, padding=padding, data_format="channels_last")
+
+
+def _torch_convolution(inputs, kernel):
+    """PyTorch's own "same" convolution with an odd kernel: Keras's lays tensors out again."""
+    import torch
+
+    height, width = kernel.shape[:2]
+    outputs = torch.nn.functional.conv2d(
+        inputs.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), padding=(height // 2, width // 2)
+    )
+    return outputs.permute(0, 2, 3, 1)
 
 
 @functools.cache

@@ -35,6 +35,9 @@ class Forecaster(keras.Model):
             embedding. Frames whose sides do not divide by it are padded, the forecasts cropped.
         sampling: `"scheduled"`, `"reverse_scheduled"`, a schedule of `keras_msrnn.sampling`, or
             `None` for no true frame after the context.
+        fill_missing: Float that the model sees in place of NaN, such as 0 for missing radar data;
+            the losses and metrics of this package leave NaN out. By default NaN spreads over the
+            forecasts of its sample.
         check_finite: Boolean, whether `fit`, `evaluate` and `predict` raise `ValueError` for NaN
             and infinite frames before they reach the model.
         seed: Integer seed of the embedding, the head and the sampling.
@@ -68,6 +71,7 @@ class Forecaster(keras.Model):
         channels=None,
         patch_size=1,
         sampling=None,
+        fill_missing=None,
         check_finite=False,
         seed=None,
         **kwargs,
@@ -83,6 +87,7 @@ class Forecaster(keras.Model):
         self.channels = None if channels is None else positive_integer("channels", channels)
         self.patch_size = positive_integer("patch_size", patch_size)
         self.sampling = get_schedule(sampling)
+        self.fill_missing = None if fill_missing is None else float(fill_missing)
         self.check_finite = check_finite
         self.seed = seed
         self._seed_generator = keras.random.SeedGenerator(seed)
@@ -157,6 +162,8 @@ class Forecaster(keras.Model):
 
     def _step_with_loss(self, frame, states, training=None):
         _, height, width, _ = ops.shape(frame)
+        if self.fill_missing is not None:
+            frame = ops.where(ops.isnan(frame), self.fill_missing, frame)
         features = self.embed(space_to_depth(frame, self.patch_size))
         features, states, loss = self.rnn.step_with_loss(features, states, training)
         forecast = depth_to_space(self.head(features), self.patch_size)
@@ -360,6 +367,7 @@ class Forecaster(keras.Model):
             "channels": self.channels,
             "patch_size": self.patch_size,
             "sampling": None if schedule is None else keras.saving.serialize_keras_object(schedule),
+            "fill_missing": self.fill_missing,
             "check_finite": self.check_finite,
             "seed": self.seed,
         }

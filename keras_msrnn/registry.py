@@ -120,6 +120,7 @@ def build(
     patch_size=1,
     sampling="auto",
     remat=None,
+    fill_missing=None,
     check_finite=False,
     seed=None,
     dtype=None,
@@ -147,6 +148,8 @@ def build(
             `None` to train on the model's own forecasts from the start. By default the model's.
         remat: `None`, `"step"` or `"sqrt"`: activations that the backward pass computes again
             instead of keeping them: none, those of every step, or also most of the states.
+        fill_missing: Float that the model sees in place of NaN, such as 0 for missing radar data.
+            By default NaN spreads over the forecasts of its sample.
         check_finite: Boolean, whether `fit`, `evaluate` and `predict` look for NaN and infinite
             frames and raise `ValueError` before they reach the model.
         seed: Integer, makes the initial weights and the sampling reproducible.
@@ -223,6 +226,7 @@ def build(
         channels=channels,
         patch_size=patch_size,
         sampling=model.sampling if sampling == "auto" else sampling,
+        fill_missing=fill_missing,
         check_finite=check_finite,
         seed=seed,
         dtype=dtype,

@@ -345,6 +345,23 @@ def test_frames_that_are_not_finite_are_found_on_request(kind, small_model, sequ
             np.testing.assert_array_equal(a, b)
 
 
+def test_missing_data_are_filled_for_the_model_and_left_out_of_the_loss(small_model, sequences):
+    context, future = sequences()
+    holes, gaps = context.copy(), future.copy()
+    holes[1, 1, 3, 3], gaps[2, 0, :, 4:] = np.nan, np.nan
+    results = []
+    for x, y in ((holes, gaps), (np.nan_to_num(holes), np.nan_to_num(gaps))):
+        model = small_model(sampling=sampling.ScheduledSampling(10), fill_missing=0)
+        losses = model.fit(x, y, epochs=2, verbose=0).history["loss"]
+        assert np.isfinite(losses).all()
+        results.append((losses[0], small_model(fill_missing=0).predict(x, verbose=0)))
+    # The same forecasts, but missing pixels, of which the model is wrong, are not scored.
+    assert results[0][0] < results[1][0]
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+    stream = small_model(fill_missing=0, horizon=2).stream()
+    assert np.isfinite(stream.update(holes[:, 1])).all()
+
+
 def test_a_bad_sample_does_not_spread(small_model, sequences):
     context, _ = sequences(samples=3)
     for name in ("ms-trajgru", "ms-cms-lstm", "ms-preciplstm"):

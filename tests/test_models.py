@@ -116,9 +116,9 @@ for name in sys.argv[2:]:
 
 @pytest.fixture(scope="module")
 def saved_models(tmp_path_factory):
-    """A folder with every model after one training step, and its forecasts."""
+    """A folder with every model after one step of the optimizer, and its forecasts."""
     folder = tmp_path_factory.mktemp("models")
-    context, future = np.random.default_rng(0).uniform(size=(2, 2, 2, 8, 8, 1)).astype("float32")
+    context = np.random.default_rng(0).uniform(size=(2, 2, 8, 8, 1)).astype("float32")
     np.save(folder / "context.npy", context)
     names = []
     for name in MODELS:
@@ -126,8 +126,8 @@ def saved_models(tmp_path_factory):
             model = keras_msrnn.build(
                 name, bool(prefix), filters=4, scales=3, channels=1, horizon=1
             )
-            model.compile(model.optimizer, model.loss, run_eagerly=True)
-            model.train_on_batch(context, future)
+            weights = model.trainable_variables
+            model.optimizer.apply([keras.ops.ones(w.shape) for w in weights], weights)
             file = f"{prefix}{name}"
             model.save(folder / f"{file}.keras")
             model.save_weights(folder / f"{file}.weights.h5")
