@@ -291,6 +291,9 @@ class Forecaster(keras.Model):
         return super().test_step(*args[:-1], _future_as_input(args[-1]))
 
     def _symbolic_build(self, iterator=None, data_batch=None):
+        dataset = getattr(getattr(iterator, "data_adapter", None), "py_dataset", None)
+        if dataset is not None:  # breaking off the iterator would mix up the batches of workers
+            data_batch = dataset[0]
         if data_batch is None:
             for _, _, batches in iterator:
                 data_batch = batches[0] if isinstance(batches, (list, tuple)) else next(batches)

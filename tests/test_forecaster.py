@@ -72,6 +72,14 @@ def test_fit_and_evaluate_on_every_kind_of_data(kind, small_model, sequences):
     )
 
 
+def test_workers_hand_over_each_batch_once(small_model, sequences):
+    context, future = sequences(samples=24)
+    model = small_model()
+    first = model.evaluate(Sequences(context, future, workers=4), verbose=0)
+    again = model.evaluate(Sequences(context, future), verbose=0)
+    np.testing.assert_allclose(first, again, rtol=1e-5)
+
+
 def test_ready_with_nothing_but_a_name(sequences):
     model = keras_msrnn.build("MS_PredRNN-V2")
     assert isinstance(model.sampling, sampling.ReverseScheduledSampling)

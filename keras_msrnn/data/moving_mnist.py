@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_msrnn.data.checks import check_positive
 from keras_msrnn.data.digits import rendered_digits
 
 PUBLISHED_SHAPE = (20, 10000, 64, 64)
@@ -51,7 +51,7 @@ def moving_digits(
     >>> moving_digits(digits, count=4, frames=12).shape
     (4, 12, 64, 64, 1)
     """
-    _check_positive(count=count, frames=frames, size=size, digits_per_frame=digits_per_frame)
+    check_positive(count=count, frames=frames, size=size, digits_per_frame=digits_per_frame)
     digits = _check_digits(digits, size)
     return _move(digits, count, frames, size, digits_per_frame, _check_speed(speed), seed)
 
@@ -113,7 +113,7 @@ class MovingMNIST(keras.utils.PyDataset):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        _check_positive(
+        check_positive(
             batch_size=batch_size,
             batches=batches,
             context=context,
@@ -185,8 +185,7 @@ def read_moving_mnist(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is truncated or has another shape or dtype, or an argument is
-            out of range.
+        ValueError: If the file is truncated or another one, or an argument is out of range.
 
     Example:
 
@@ -198,9 +197,6 @@ def read_moving_mnist(
     >>> context, future = test[0]
     >>> len(test), context.shape, future.shape
     (625, (16, 10, 64, 64, 1), (16, 10, 64, 64, 1))
-
-    Reference:
-        https://www.cs.toronto.edu/~nitish/unsupervised_video/
     """
     if path is None:
         path = keras.utils.get_file(origin=PUBLISHED_URL, file_hash=PUBLISHED_MD5)
@@ -212,7 +208,7 @@ class _PublishedSequences(keras.utils.PyDataset):
 
     def __init__(self, path, context, horizon, batch_size, **kwargs):
         super().__init__(**kwargs)
-        _check_positive(context=context, horizon=horizon, batch_size=batch_size)
+        check_positive(context=context, horizon=horizon, batch_size=batch_size)
         if context + horizon > PUBLISHED_SHAPE[0]:
             raise ValueError(
                 f"`context` and `horizon` must add up to at most {PUBLISHED_SHAPE[0]}, the frames "
@@ -290,18 +286,6 @@ def _bounce(path: np.ndarray, room: np.ndarray) -> np.ndarray:
     """Folds free paths `(..., 2)` into whole pixels 0..`room`: a triangle wave of the path."""
     period = np.maximum(2 * room, 1)  # a digit as large as the frame has no room and stays
     return np.rint(room - np.abs(path % period - room)).astype(int).clip(0, room)
-
-
-def _check_positive(**arguments: int) -> None:
-    for name, value in arguments.items():
-        try:
-            positive = operator.index(value) > 0
-        except TypeError:
-            positive = False
-        if not positive:
-            raise ValueError(
-                f"`{name}` must be a positive integer. Received: {name}={value!r}. Pass 1 or more."
-            )
 
 
 def _check_digits(digits: np.ndarray, size: int) -> np.ndarray:
