@@ -10,11 +10,12 @@ except ImportError as error:
         f"({error})"
     ) from error
 
-from keras_msrnn import cells, convert, data, losses, plotting, sampling
+from keras_msrnn import cells, convert, data, losses, metrics, plotting, sampling
 from keras_msrnn.forecaster import Forecaster
 from keras_msrnn.multi_scale_rnn import MultiScaleRNN
 from keras_msrnn.registry import build, list_models, register
 from keras_msrnn.stream import ForecastStream
+from keras_msrnn.verification import evaluate_forecast
 from keras_msrnn.version import __version__
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "cells",
     "convert",
     "data",
+    "evaluate_forecast",
     "list_models",
     "losses",
+    "metrics",
     "plotting",
     "register",
     "sampling",

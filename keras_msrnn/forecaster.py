@@ -307,9 +307,10 @@ class Forecaster(keras.Model):
         if training and y is not None:
             y = ops.concatenate([ops.cast(x["context"][:, 1:], y.dtype), y], axis=1)
             if sample_weight is not None and len(sample_weight.shape) > 1:
-                sample_weight = ops.pad(
-                    sample_weight, ((0, 0), (x["context"].shape[1] - 1, 0)), constant_values=1
-                )
+                padding = [(0, 0)] * len(sample_weight.shape)
+                padding[1] = (x["context"].shape[1] - 1, 0)
+                sample_weight = ops.cast(sample_weight, "float32")
+                sample_weight = ops.pad(sample_weight, padding, constant_values=1)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

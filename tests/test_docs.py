@@ -29,12 +29,13 @@ def test_docstring_examples(name, monkeypatch, tmp_path):
     assert failed == 0
 
 
-def test_readme_code_runs(monkeypatch, tmp_path):
+@pytest.mark.parametrize("page", ["README.md", "docs/data.md", "docs/verification.md"])
+def test_code_of_the_page_runs(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(keras_msrnn.registry, "_MODELS", dict(keras_msrnn.registry._MODELS))
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / page).read_text(encoding="utf-8")
     names = {}
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)
     assert blocks
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
+        exec(compile(block, page, "exec"), names)

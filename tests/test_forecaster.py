@@ -117,6 +117,11 @@ def test_sample_weight_and_metrics(small_model, sequences):
     np.testing.assert_allclose(loss, unweighted, rtol=1e-5)
     weight[:, 1] = 0
     assert model.fit(context, future, sample_weight=weight, verbose=0).history["loss"] < unweighted
+    mask = np.ones((4, 2, 8, 8, 1), bool)
+    loss = model.fit(context, future, sample_weight=mask, verbose=0).history["loss"]
+    np.testing.assert_allclose(loss, unweighted, rtol=1e-5)
+    mask[:, 1] = False
+    assert model.fit(context, future, sample_weight=mask, verbose=0).history["loss"] < unweighted
 
 
 def test_the_future_is_used_in_training_only(small_model, sequences):
