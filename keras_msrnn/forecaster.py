@@ -307,10 +307,10 @@ class Forecaster(keras.Model):
         if training and y is not None:
             y = ops.concatenate([ops.cast(x["context"][:, 1:], y.dtype), y], axis=1)
             if sample_weight is not None and len(sample_weight.shape) > 1:
-                padding = [(0, 0)] * len(sample_weight.shape)
-                padding[1] = (x["context"].shape[1] - 1, 0)
                 sample_weight = ops.cast(sample_weight, "float32")
-                sample_weight = ops.pad(sample_weight, padding, constant_values=1)
+                context = ops.ones_like(sample_weight[:, :1])
+                context = ops.repeat(context, x["context"].shape[1] - 1, axis=1)
+                sample_weight = ops.concatenate([context, sample_weight], axis=1)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

@@ -120,8 +120,12 @@ def test_sample_weight_and_metrics(small_model, sequences):
     mask = np.ones((4, 2, 8, 8, 1), bool)
     loss = model.fit(context, future, sample_weight=mask, verbose=0).history["loss"]
     np.testing.assert_allclose(loss, unweighted, rtol=1e-5)
-    mask[:, 1] = False
-    assert model.fit(context, future, sample_weight=mask, verbose=0).history["loss"] < unweighted
+    mask[:, 1, 2:] = False
+    loss = model.fit(context, future, sample_weight=mask, verbose=0).history["loss"]
+    holes = np.where(mask, future, np.float32("nan"))
+    missing = model.fit(context, holes, verbose=0).history["loss"]
+    np.testing.assert_allclose(loss, missing, rtol=1e-5)
+    assert loss < unweighted
 
 
 def test_the_future_is_used_in_training_only(small_model, sequences):
