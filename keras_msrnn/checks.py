@@ -1,6 +1,7 @@
 """Checks of frames, with errors that say the rule, what was received and the way out."""
 
 import copy
+import inspect
 import math
 import warnings
 
@@ -8,6 +9,14 @@ import keras
 import numpy as np
 
 LAYOUT = "(batch, time, height, width, channels)"
+
+
+def bind_arguments(method, args, kwargs):
+    """The arguments of a call of `method` by name, with defaults."""
+    bound = inspect.signature(method).bind(*args, **kwargs)
+    bound.apply_defaults()
+    extra = bound.arguments.pop("kwargs", {})
+    return {**bound.arguments, **extra}
 
 
 def check_context_shape(shape, channels):

@@ -1,7 +1,5 @@
 """`Forecaster`: a recurrent stack between an embedding and a head, rolled out over time."""
 
-import inspect
-
 import keras
 from keras import ops
 
@@ -256,7 +254,7 @@ class Forecaster(keras.Model):
         time, height, width, channels)`; data sets may be a `keras.utils.PyDataset`, a
         `tf.data.Dataset`, a torch `DataLoader` or a generator.
         """
-        arguments = _bind(super().fit, args, kwargs)
+        arguments = checks.bind_arguments(super().fit, args, kwargs)
         x = self._check_data(arguments)
         if not hasattr(x, "shape") and not isinstance(x, keras.utils.PyDataset):
             arguments["shuffle"] = False  # other data sets shuffle themselves
@@ -271,7 +269,7 @@ class Forecaster(keras.Model):
 
     def evaluate(self, *args, **kwargs):
         """Scores forecasts from the context alone; takes the arguments of `Model.evaluate`."""
-        arguments = _bind(super().evaluate, args, kwargs)
+        arguments = checks.bind_arguments(super().evaluate, args, kwargs)
         self._check_data(arguments)
         return super().evaluate(**arguments)
 
@@ -325,7 +323,7 @@ class Forecaster(keras.Model):
         Takes the arguments of `keras.Model.predict`; `predict(context)` returns an array `(samples,
         horizon, height, width, channels)`.
         """
-        arguments = _bind(super().predict, args, kwargs)
+        arguments = checks.bind_arguments(super().predict, args, kwargs)
         context = arguments["x"]
         if hasattr(context, "shape"):
             checks.check_arrays(context, None, self.channels, self.check_finite)
@@ -383,14 +381,6 @@ class Forecaster(keras.Model):
 
 
 get_schedule = sampling.get
-
-
-def _bind(method, args, kwargs):
-    """The arguments of a call of `method` by name, with defaults."""
-    bound = inspect.signature(method).bind(*args, **kwargs)
-    bound.apply_defaults()
-    extra = bound.arguments.pop("kwargs", {})
-    return {**bound.arguments, **extra}
 
 
 def _future_as_input(data):
