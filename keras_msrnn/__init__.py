@@ -10,9 +10,10 @@ except ImportError as error:
         f"({error})"
     ) from error
 
-from keras_msrnn import cells, convert, data, losses, metrics, plotting, sampling
+from keras_msrnn import cells, convert, data, losses, metrics, plotting, profiling, sampling
 from keras_msrnn.forecaster import Forecaster
 from keras_msrnn.multi_scale_rnn import MultiScaleRNN
+from keras_msrnn.profiling import compare, profile
 from keras_msrnn.registry import build, list_models, register
 from keras_msrnn.stream import ForecastStream
 from keras_msrnn.verification import evaluate_forecast
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "build",
     "cells",
+    "compare",
     "convert",
     "data",
     "evaluate_forecast",
@@ -32,6 +34,8 @@ __all__ = [
     "losses",
     "metrics",
     "plotting",
+    "profile",
+    "profiling",
     "register",
     "sampling",
 ]
