@@ -22,12 +22,13 @@ def main(arguments=None):
         description="Trains a multi-scale forecaster on Moving MNIST in five to six minutes on two "
         "cores, scores it beside persistence, and writes the model, a GIF and a PNG.",
     )
-    demo_parser.add_argument("--model", default="predrnn", help="name of the model (default: %(default)s)")
-    demo_parser.add_argument("--digits", metavar="PATH", help="MNIST idx file to take the digits from")
-    demo_parser.add_argument("--out", metavar="FOLDER", help="new folder for the results")
-    demo_parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
-    demo_parser.add_argument("--batches", type=int, default=350, help="per epoch (default: %(default)s)")
-    demo_parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    add = demo_parser.add_argument
+    add("--model", default="predrnn", help="name of the model (default: %(default)s)")
+    add("--digits", metavar="PATH", help="MNIST idx file to take the digits from")
+    add("--out", metavar="FOLDER", help="new folder for the results")
+    add("--epochs", type=int, default=10, help="default: %(default)s")
+    add("--batches", type=int, default=350, help="per epoch (default: %(default)s)")
+    add("--seed", type=int, default=0, help="default: %(default)s")
     benchmark_parser = commands.add_parser(
         "benchmark",
         help="measure speed and memory beside a plain PyTorch program",
