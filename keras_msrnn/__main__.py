@@ -27,7 +27,7 @@ def main(arguments=None):
     add("--digits", metavar="PATH", help="MNIST idx file to take the digits from")
     add("--out", metavar="FOLDER", help="new folder for the results")
     add("--epochs", type=int, default=10, help="default: %(default)s")
-    add("--batches", type=int, default=350, help="per epoch (default: %(default)s)")
+    add("--batches", type=int, default=430, help="per epoch (default: %(default)s)")
     add("--seed", type=int, default=0, help="default: %(default)s")
     benchmark_parser = commands.add_parser(
         "benchmark",
