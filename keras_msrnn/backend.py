@@ -78,17 +78,18 @@ def _jax_convolution():
     return with_gradient
 
 
-def pad(x, bottom, right):
-    """`x` `(batch, height, width, channels)` with rows and columns of zeros at its end.
+def pad(x, rows, columns):
+    """`x` `(batch, height, width, channels)` with zeros around it, each `(before, after)`.
 
     Joins zeros instead of padding: TensorFlow's oneDNN build breaks the gradient of `Pad` inside a
     loop.
     """
-    for axis, size in ((1, bottom), (2, right)):
-        if not isinstance(size, int) or size:
-            shape = list(ops.shape(x))
-            shape[axis] = size
-            x = ops.concatenate([x, ops.zeros(shape, x.dtype)], axis=axis)
+    for axis, sizes in ((1, rows), (2, columns)):
+        if all(isinstance(size, int) and size == 0 for size in sizes):
+            continue
+        shape = list(ops.shape(x))
+        borders = [ops.zeros([*shape[:axis], size, *shape[axis + 1 :]], x.dtype) for size in sizes]
+        x = ops.concatenate([borders[0], x, borders[1]], axis=axis)
     return x
 
 

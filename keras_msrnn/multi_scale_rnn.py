@@ -253,7 +253,7 @@ class MultiScaleRNN(keras.layers.Layer):
     def step_with_loss(self, inputs, states, training=None):
         """`step` that returns, third, the sum of what `call_cell` returned third."""
         _, height, width, _ = ops.shape(inputs)
-        inputs = self._pad(inputs)
+        padded = self._pad(inputs)
         held = dict(zip(self._slots, states))
         # name -> (value, scale) of the states on their way up
         climbing = {
@@ -261,7 +261,7 @@ class MultiScaleRNN(keras.layers.Layer):
             for index, name in self._slots
             if name in self.cells[index].climbing_states
         }
-        outputs, scaled, loss = {-1: inputs}, {}, None
+        outputs, scaled, loss = {-1: padded}, {}, None
 
         def output_at(source, scale):
             if (source, scale) not in scaled:
@@ -293,7 +293,9 @@ class MultiScaleRNN(keras.layers.Layer):
                 held[index, "x_prev"] = output_at(index - 1, scale)
         held.update({slot: climbing[slot[1]][0] for slot in self._slots if slot[1] in climbing})
         output = output_at(len(self.cells) - 1, 1)
-        return output[:, :height, :width], [held[slot] for slot in self._slots], loss
+        if inputs is not padded:
+            output = output[:, :height, :width]
+        return output, [held[slot] for slot in self._slots], loss
 
     has_loss = False
 
@@ -314,7 +316,7 @@ class MultiScaleRNN(keras.layers.Layer):
         if multiple == 1 or (height and width and not (height % multiple or width % multiple)):
             return inputs
         _, height, width, _ = ops.shape(inputs)
-        return backend.pad(inputs, (-height) % multiple, (-width) % multiple)
+        return backend.pad(inputs, (0, (-height) % multiple), (0, (-width) % multiple))
 
     def _resample(self, x, from_scale, to_scale):
         return pyramid.resample(x, from_scale, to_scale, self.pooling, self.interpolation)

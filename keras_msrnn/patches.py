@@ -10,7 +10,7 @@ def space_to_depth(frames, patch):
     if patch == 1:
         return frames
     batch, height, width, channels = ops.shape(frames)
-    frames = backend.pad(frames, (-height) % patch, (-width) % patch)
+    frames = backend.pad(frames, (0, (-height) % patch), (0, (-width) % patch))
     rows, columns = -(-height // patch), -(-width // patch)
     frames = ops.reshape(frames, (batch, rows, patch, columns, patch, channels))
     frames = ops.transpose(frames, (0, 1, 3, 2, 4, 5))

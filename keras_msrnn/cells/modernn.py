@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_msrnn import backend
 from keras_msrnn.cells.convlstm import ConvLSTMCell
 from keras_msrnn.registry import register
 
@@ -61,4 +62,12 @@ class MoDeRNNCell(ConvLSTMCell):
 
 
 def _gate(convolutions, x):
-    return 2 * ops.sigmoid(sum(convolution(x) for convolution in convolutions) / 3)
+    """Sums convolutions with kernels of several sizes as one, by the sum of the kernels."""
+    size = max(CONTEXT_KERNELS)
+    kernel = bias = 0
+    for convolution in convolutions:
+        border = (size - convolution.kernel.shape[0]) // 2
+        small = ops.convert_to_tensor(convolution.kernel, x.dtype)[None]
+        kernel += backend.pad(small, (border, border), (border, border))[0]
+        bias += ops.convert_to_tensor(convolution.bias, x.dtype)
+    return 2 * ops.sigmoid((backend.convolution(x, kernel) + bias) / len(convolutions))

@@ -5,7 +5,8 @@ from keras import ops
 
 from keras_msrnn import backend
 
-BLOCK = 16  # side of the blocks of queries in local attention
+ROWS = 8  # of the queries that local attention takes at a time
+COLUMNS = 16  # of them, on maps that are much wider than the window
 
 
 def warp(images, flow, compat=None):
@@ -31,32 +32,30 @@ def warp(images, flow, compat=None):
             p * (ops.cast(n, "float32") / ops.cast(ops.maximum(n - 1, 1), "float32")) - 0.5
             for p, n in ((x, width), (y, height))
         )
-    columns, column_weights = _bilinear(x, width)
-    rows, row_weights = _bilinear(y, height)
-    indices = rows[..., :, None] * width + columns[..., None, :]
-    weights = row_weights[..., :, None] * column_weights[..., None, :]
-    first_pixel = ops.reshape(ops.arange(batch, dtype="int32"), (-1, 1, 1, 1, 1, 1))
-    indices = indices + first_pixel * (height * width)
+    column, x = _corner(x, width)
+    row, y = _corner(y, height)
+    # Each row of the table holds the four pixels around a position, with zeros outside.
+    images = backend.pad(images, (1, 1), (1, 1))
+    left, right = images[:, :, :-1], images[:, :, 1:]
+    table = ops.concatenate([left[:, :-1], right[:, :-1], left[:, 1:], right[:, 1:]], axis=-1)
+    table = ops.reshape(table, (batch * (height + 1) * (width + 1), 4 * channels))
+    sample = ops.reshape(ops.arange(batch, dtype="int32"), (-1, 1, 1, 1))
+    indices = (sample * (height + 1) + row) * (width + 1) + column
+    corners = ops.take(table, ops.reshape(indices, (-1,)), axis=0)
+    corners = ops.reshape(corners, (batch, height, width, fields, 4 * channels))
+    x, y = (ops.cast(p, images.dtype)[..., None] for p in (x, y))
+    top_left, top_right, bottom_left, bottom_right = ops.split(corners, 4, axis=-1)
+    top = top_left + x * (top_right - top_left)
+    bottom = bottom_left + x * (bottom_right - bottom_left)
+    return top + y * (bottom - top)
 
-    pixels = ops.reshape(images, (batch * height * width, channels))
-    corners = ops.take(pixels, ops.reshape(indices, (-1,)), axis=0)
-    corners = ops.reshape(corners, (batch, height, width, fields, 4, channels))
-    weights = ops.reshape(weights, (batch, height, width, fields, 4, 1))
-    return ops.sum(corners * ops.cast(weights, images.dtype), axis=-2)
 
-
-def _bilinear(position, size):
-    """The two neighbours of each position on an axis, clipped, and their weights, 0 outside."""
-    lower = ops.floor(position)
-    fraction = position - lower
+def _corner(position, size):
+    """The pixel at or before each position on an axis, counted from -1, and the way past it."""
     last = ops.cast(size - 1, "float32")
-    indices, weights = [], []
-    for index, weight in ((lower, 1 - fraction), (lower + 1, fraction)):
-        inside = ops.logical_and(index >= 0, index <= last)
-        weights.append(ops.where(inside, weight, 0.0))
-        index = ops.cast(ops.where(inside, index, 0.0), "int32")
-        indices.append(ops.stop_gradient(index))
-    return ops.stack(indices, axis=-1), ops.stack(weights, axis=-1)
+    corner = ops.where(position >= -1, ops.minimum(ops.floor(position), last), -1.0)
+    corner = ops.stop_gradient(corner)
+    return ops.cast(corner + 1, "int32"), ops.clip(position - corner, 0.0, 1.0)
 
 
 def local_attention(query, key, value, window):
@@ -74,54 +73,67 @@ def local_attention(query, key, value, window):
         `(batch, height, width, channels)`.
     """
     batch, height, width, channels = ops.shape(query)
-    span = BLOCK + window - 1  # a block of queries reaches this many rows and columns of keys
-    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
-    fill = ((0, rows * BLOCK - height), (0, columns * BLOCK - width))
-    reach = [(window // 2, after + window - window // 2 - 1) for _, after in fill]
-    row_indices = BLOCK * np.arange(rows)[:, None] + np.arange(span)
-    column_indices = BLOCK * np.arange(columns)[:, None] + np.arange(span)
-    mask = ops.convert_to_tensor(_window_mask(window), query.dtype)
+    rows = _Blocks(height, min(height, ROWS), window)
+    columns = _Blocks(width, COLUMNS if width > 2 * window else width, window)
+    queries, keys = rows.size * columns.size, rows.span * columns.span
+    column_mask = ops.convert_to_tensor(columns.mask[:, None, :, None], query.dtype)
+    # What lies outside is one more key, of zeros, which counts as often as it is there.
+    inside = rows.inside[:, None, :, None] * columns.inside[:, None]
+    with np.errstate(divide="ignore"):
+        outside = np.log(window**2 - inside).reshape(rows.count, columns.count, queries, 1)
 
-    def queries_by_block():
-        x = ops.pad(query, ((0, 0), *fill, (0, 0)))
-        x = ops.reshape(x, (batch, rows, BLOCK, columns, BLOCK, channels))
-        return ops.transpose(x, (1, 0, 3, 2, 4, 5))
+    def cut(x, row_indices, column_indices):
+        """Blocks `(row, batch, column, pixels, channels)` of a map."""
+        x = ops.take(x, row_indices, axis=1) if rows.count > 1 else x[:, None]
+        if columns.count > 1:
+            x = ops.take(x, column_indices, axis=3)
+        x = ops.reshape(x, (batch, *row_indices.shape, *column_indices.shape, channels))
+        x = ops.transpose(x, (1, 0, 3, 2, 4, 5))
+        return ops.reshape(x, (rows.count, batch, columns.count, -1, channels))
 
-    def by_row(x):
-        x = ops.take(ops.pad(x, ((0, 0), *reach, (0, 0))), row_indices, axis=1)
-        return ops.moveaxis(x, 1, 0)
+    def attend(carry, row):
+        q, k, v, row_mask, outside = row
+        mask = ops.reshape(row_mask[None, :, None, :, None] + column_mask, (-1, queries, keys))
+        mask = ops.concatenate([mask, outside], axis=-1)
+        nothing = ops.zeros((batch, columns.count, 1, channels), q.dtype)
+        k, v = (ops.concatenate([x, nothing], axis=2) for x in (k, v))
+        scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) + mask
+        return carry, ops.matmul(ops.softmax(scores), v)
 
-    def by_block(x):
-        x = ops.transpose(ops.take(x, column_indices, axis=2), (0, 2, 1, 3, 4))
-        return ops.reshape(x, (batch, columns, span * span, channels))
-
-    def attend_row(carry, row):
-        q, k, v = row
-        q = ops.reshape(q, (batch, columns, BLOCK * BLOCK, channels))
-        scores = ops.matmul(q, ops.transpose(by_block(k), (0, 1, 3, 2))) + mask
-        attended = ops.matmul(ops.softmax(scores), by_block(v))
-        attended = ops.reshape(attended, (batch, columns, BLOCK, BLOCK, channels))
-        attended = ops.transpose(attended, (0, 2, 1, 3, 4))
-        return carry, ops.reshape(attended, (batch, BLOCK, columns * BLOCK, channels))
-
-    xs = queries_by_block(), by_row(key), by_row(value)
-    if rows == 1:
-        _, attended = attend_row((), [x[0] for x in xs])
-        return attended[:, :height, :width]
-    like = ops.zeros((batch, BLOCK, columns * BLOCK, channels), query.dtype)
-    _, attended = backend.scan(attend_row, ops.zeros(()), xs, like, remat="step")
-    attended = ops.reshape(
-        ops.moveaxis(attended, 0, 1), (batch, rows * BLOCK, columns * BLOCK, channels)
+    query = backend.pad(query, (0, rows.fill), (0, columns.fill))
+    xs = (
+        cut(query, rows.queries, columns.queries),
+        cut(key, rows.keys, columns.keys),
+        cut(value, rows.keys, columns.keys),
+        ops.convert_to_tensor(rows.mask, query.dtype),
+        ops.convert_to_tensor(outside, query.dtype),
     )
+    like = ops.zeros((batch, columns.count, queries, channels), query.dtype)
+    _, attended = backend.scan(attend, ops.zeros(()), xs, like, remat="step")
+    attended = ops.reshape(
+        attended, (rows.count, batch, columns.count, rows.size, columns.size, channels)
+    )
+    attended = ops.transpose(attended, (1, 0, 3, 2, 4, 5))
+    attended = ops.reshape(attended, (batch, height + rows.fill, width + columns.fill, channels))
     return attended[:, :height, :width]
 
 
-def _window_mask(window):
-    """0 where a key of the block's neighbourhood lies in a query's window, else minus infinity."""
-    offset = np.arange(BLOCK + window - 1) - np.arange(BLOCK)[:, None]
-    reachable = (offset >= 0) & (offset < window)
-    reachable = reachable[:, None, :, None] & reachable[None, :, None, :]
-    return np.where(reachable.reshape(BLOCK**2, -1), 0.0, -np.inf)
+class _Blocks:
+    """An axis of `length` pixels cut into blocks of queries, each with the keys it can reach."""
+
+    def __init__(self, length, size, window):
+        before, after = window // 2, window - window // 2 - 1
+        self.size = size
+        self.count = -(-length // size)
+        self.fill = self.count * size - length
+        self.span = min(size + window - 1, length)
+        self.queries = np.arange(self.count * size).reshape(self.count, size)
+        first = np.clip(self.queries[:, 0] - before, 0, length - self.span)
+        self.keys = first[:, None] + np.arange(self.span)
+        offset = self.keys[:, None, :] - self.queries[:, :, None]
+        reached = (offset >= -before) & (offset <= after)
+        self.mask = np.where(reached, 0.0, -np.inf)
+        self.inside = reached.sum(axis=2)
 
 
 def block_attention(query, key, value, blocks):
