@@ -13,6 +13,7 @@ import keras
 from keras import ops, tree
 
 REMAT_MODES = (None, "step", "sqrt")
+CHUNK = 128  # queries that attention takes at a time
 
 
 def convolution(inputs, kernel, strides=1, padding="same"):
@@ -210,6 +211,31 @@ def _tensorflow_scan(step, carry, xs, steps, like):
     )
     ys = tree.pack_sequence_as(like, [array.stack() for array in arrays])
     return tree.pack_sequence_as(carry, flat_carry), ys
+
+
+def attention(query, key, value):
+    """Softmax attention, not scaled, of `(batch, pixels, channels)`.
+
+    Takes some queries at a time and computes similarities again in the backward pass, so that
+    they never are in memory as a whole.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        one_head = (x[:, None] for x in (query, key, value))
+        return torch.nn.functional.scaled_dot_product_attention(*one_head, scale=1.0)[:, 0]
+    batch, pixels, channels = ops.shape(query)
+    chunks = max(n for n in range(1, max(2, pixels // CHUNK + 1)) if pixels % n == 0)
+
+    def attend(key_value, query):
+        key, value = key_value
+        weights = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 2, 1))))
+        return key_value, ops.matmul(weights, value)
+
+    query = ops.reshape(query, (batch, chunks, pixels // chunks, channels))
+    like = ops.zeros((batch, pixels // chunks, channels), query.dtype)
+    _, attended = scan(attend, (key, value), ops.moveaxis(query, 1, 0), like, remat="step")
+    return ops.reshape(ops.moveaxis(attended, 0, 1), (batch, pixels, channels))
 
 
 def rematerialise(function, weights=()):

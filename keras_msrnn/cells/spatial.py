@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_msrnn import backend
 
-ROWS = 8  # of the queries that local attention takes at a time
+ROWS = 8
 COLUMNS = 16  # of them, on maps that are much wider than the window
 
 
@@ -94,7 +94,7 @@ def local_attention(query, key, value, window):
     def attend(carry, row):
         q, k, v, row_mask, outside = row
         mask = ops.reshape(row_mask[None, :, None, :, None] + column_mask, (-1, queries, keys))
-        mask = ops.concatenate([mask, outside], axis=-1)
+        mask = ops.stop_gradient(ops.concatenate([mask, outside], axis=-1))
         nothing = ops.zeros((batch, columns.count, 1, channels), q.dtype)
         k, v = (ops.concatenate([x, nothing], axis=2) for x in (k, v))
         scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) + mask
@@ -156,9 +156,9 @@ def block_attention(query, key, value, blocks):
     def cut(x):
         x = ops.reshape(x, (batch, blocks, tall, 2, blocks, wide, channels))
         x = ops.transpose(x, (0, 1, 4, 3, 2, 5, 6))
-        return ops.reshape(x, (batch * blocks * blocks, 2 * tall * wide, 1, channels))
+        return ops.reshape(x, (batch * blocks * blocks, 2 * tall * wide, channels))
 
-    attended = ops.dot_product_attention(cut(query), cut(key), cut(value), scale=1.0)
+    attended = backend.attention(cut(query), cut(key), cut(value))
     attended = ops.reshape(attended, (batch, blocks, blocks, 2, tall, wide, channels))
     attended = ops.transpose(attended, (0, 1, 4, 3, 2, 5, 6))
     return ops.reshape(attended, (batch, height, double_width, channels))
