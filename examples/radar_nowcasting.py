@@ -1,7 +1,7 @@
 """Nowcasts rain from radar images of KNMI and scores them beside persistence.
 
 Put the HDF5 files of some hours (RAD_NL25_RAP_5min_*.h5, from https://dataplatform.knmi.nl) into a
-folder; 92 of them, 7.6 hours, train in about five minutes on two cores:
+folder; 92 of them, 7.6 hours, train in about six minutes on two cores:
 
     KERAS_BACKEND=tensorflow python examples/radar_nowcasting.py FOLDER
 """
@@ -17,7 +17,7 @@ from keras_msrnn import data, losses, metrics, plotting
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
 parser.add_argument("folder", help="folder of KNMI files")
 parser.add_argument("--out", default="radar-nowcast", help="new folder for the results")
-parser.add_argument("--epochs", type=int, default=40)
+parser.add_argument("--epochs", type=int, default=60)
 options = parser.parse_args()
 out = pathlib.Path(options.out)
 out.mkdir(parents=True)
