@@ -10,7 +10,18 @@ except ImportError as error:
         f"({error})"
     ) from error
 
-from keras_msrnn import cells, convert, data, losses, metrics, plotting, profiling, sampling
+from keras_msrnn import (
+    cells,
+    convert,
+    data,
+    losses,
+    metrics,
+    plotting,
+    profiling,
+    sampling,
+    sharding,
+    tuning,
+)
 from keras_msrnn.forecaster import Forecaster
 from keras_msrnn.multi_scale_rnn import MultiScaleRNN
 from keras_msrnn.profiling import compare, profile
@@ -38,4 +49,6 @@ __all__ = [
     "profiling",
     "register",
     "sampling",
+    "sharding",
+    "tuning",
 ]

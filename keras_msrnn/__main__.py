@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from keras_msrnn import benchmark, demo, list_models
+from keras_msrnn.tuning import command as tuning
 from keras_msrnn.version import __version__
 
 
@@ -36,6 +37,13 @@ def main(arguments=None):
         "eager PyTorch program of the same model, step by step in turns, and prints the ratios.",
     )
     benchmark.add_arguments(benchmark_parser)
+    tune_parser = commands.add_parser(
+        "tune",
+        help="search for an architecture on Moving MNIST",
+        description="Searches scales, cells and filters with KerasTuner on Moving MNIST within a "
+        "budget, prints the trials, and writes the best model. Started again, it continues.",
+    )
+    tuning.add_arguments(tune_parser)
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
 
@@ -46,7 +54,7 @@ def main(arguments=None):
         parser.print_help()
         return 2
     runs = {"list": lambda: print(*list_models(), sep="\n"), "demo": demo.run,
-            "benchmark": benchmark.run}  # fmt: skip
+            "benchmark": benchmark.run, "tune": tuning.run}  # fmt: skip
     try:
         runs[command](**options)
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:

@@ -94,6 +94,42 @@ def pad(x, rows, columns):
     return x
 
 
+def upsample_bilinear(x, factor):
+    """Maps `(batch, height, width, channels)` upsampled bilinearly, with half-pixel centres.
+
+    JAX resizes with a matrix product over the whole height, for which a height that is sharded
+    over devices is gathered on each of them. Sums of shifted maps need the neighbouring rows only.
+    """
+    if keras.backend.backend() == "jax" and not keras.backend.is_keras_tensor(x):
+        return _upsample_axis(_upsample_axis(x, factor, axis=1), factor, axis=2)
+    _, height, width, _ = ops.shape(x)
+    size = height * factor, width * factor
+    return ops.image.resize(x, size, interpolation="bilinear", data_format="channels_last")
+
+
+def _upsample_axis(x, factor, axis):
+    """Each of the `factor` pixels that a pixel becomes lies between it and one neighbour."""
+    import jax
+
+    size = x.shape[axis]
+    index = jax.lax.broadcasted_iota("int32", x.shape, axis)
+
+    def shift(by, border):
+        padding = [(0, 0, 0)] * x.ndim
+        padding[axis] = (by, -by, 0)
+        shifted = jax.lax.pad(x, jax.numpy.zeros((), x.dtype), padding)
+        return jax.numpy.where(index == border, x, shifted)
+
+    before, after = shift(1, 0), shift(-1, size - 1)
+    parts = []
+    for part in range(factor):
+        distance = (part + 0.5) / factor - 0.5
+        neighbour = before if distance < 0 else after
+        parts.append(x + abs(distance) * (neighbour - x))
+    shape = (*x.shape[:axis], size * factor, *x.shape[axis + 1 :])
+    return jax.numpy.stack(parts, axis=axis + 1).reshape(shape)
+
+
 def scan(step, carry, xs, like, weights=(), remat=None):
     """Loops `carry, y = step(carry, x)` over the leading axis of `xs`.
 
@@ -213,12 +249,19 @@ def _tensorflow_scan(step, carry, xs, steps, like):
     return tree.pack_sequence_as(carry, flat_carry), ys
 
 
+def _portable_attention(query, key, value):
+    one_head = (ops.expand_dims(x, 2) for x in (query, key, value))
+    return ops.squeeze(ops.dot_product_attention(*one_head, scale=1.0), 2)
+
+
 def attention(query, key, value):
     """Softmax attention, not scaled, of `(batch, pixels, channels)`.
 
     Takes some queries at a time and computes similarities again in the backward pass, so that
     they never are in memory as a whole.
     """
+    if keras.backend.is_keras_tensor(query):
+        return rematerialise(_portable_attention)(query, key, value)
     if keras.backend.backend() == "torch":
         import torch
 
@@ -280,6 +323,26 @@ def _tensorflow_rematerialise(function, args, weights):
 
     results = flat_function(*(flat[i] for i in floats), *map(tf.convert_to_tensor, weights))
     return tree.pack_sequence_as(structure, results)
+
+
+def replica():
+    """`(index, count)` of this replica of the model in data-parallel training.
+
+    JAX has one program over the whole batch; TensorFlow and PyTorch have one for each replica,
+    which sees its share of the batch.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        if context is not None and context.num_replicas_in_sync > 1:
+            return context.replica_id_in_sync_group, context.num_replicas_in_sync
+    elif keras.backend.backend() == "torch":
+        import torch.distributed
+
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
 
 
 def compile_inference(layer, function):

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_msrnn import backend
 from keras_msrnn.cells.cell import positive_integer
 
 SKIPS = ("add", None, "unet3+", "full")
@@ -69,10 +70,6 @@ def resample(x, from_scale, to_scale, pooling, interpolation):
         pool = ops.max_pool if pooling == "max" else ops.average_pool
         return pool(x, factor, factor, "valid", data_format="channels_last")
     factor = from_scale // to_scale
-    _, height, width, _ = ops.shape(x)
-    return ops.image.resize(
-        x,
-        (height * factor, width * factor),
-        interpolation=interpolation,
-        data_format="channels_last",
-    )
+    if interpolation == "nearest":
+        return ops.repeat(ops.repeat(x, factor, axis=1), factor, axis=2)
+    return backend.upsample_bilinear(x, factor)

@@ -7,6 +7,8 @@ where it stopped.
 import keras
 from keras import ops
 
+from keras_msrnn import backend
+
 
 class Schedule(keras.layers.Layer):
     """Base class: a probability of the true frame for each step, which changes in training.
@@ -46,7 +48,7 @@ class Schedule(keras.layers.Layer):
                 "data set of unknown length. Pass `steps_per_epoch`, or "
                 f"`sampling=keras_msrnn.sampling.{type(self).__name__}(steps=...)`."
             )
-        self.total.assign(max(int(self.total), int(self.step) + batches))
+        self.total.assign(ops.maximum(self.total, self.step + batches))
 
     def draw(self, batch, context, horizon, seed):
         """Draws whether each step and sample sees the true frame, and counts one batch.
@@ -57,8 +59,11 @@ class Schedule(keras.layers.Layer):
         first = ops.arange(context + horizon - 1) == 0
         probability = ops.where(first, 1.0, self.probabilities(context, horizon))
         self.step.assign_add(1)
-        shape = (context + horizon - 1, batch, 1, 1, 1)
+        # Every replica draws for the batches of all of them: the draws are those of one device.
+        replica, replicas = backend.replica()
+        shape = (context + horizon - 1, batch * replicas, 1, 1, 1)
         drawn = keras.random.uniform(shape, dtype="float32", seed=seed)
+        drawn = drawn[:, replica * batch : (replica + 1) * batch]
         return drawn < probability[:, None, None, None, None]
 
     def progress(self):

@@ -29,7 +29,10 @@ def test_docstring_examples(name, monkeypatch, tmp_path):
     assert failed == 0
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/data.md", "docs/verification.md"])
+PAGES = ["README.md", "docs/data.md", "docs/tuning.md", "docs/verification.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_code_of_the_page_runs(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(keras_msrnn.registry, "_MODELS", dict(keras_msrnn.registry._MODELS))

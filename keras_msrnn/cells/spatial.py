@@ -40,10 +40,10 @@ def warp(images, flow, compat=None):
     table = ops.concatenate([left[:, :-1], right[:, :-1], left[:, 1:], right[:, 1:]], axis=-1)
     table = ops.reshape(table, (batch * (height + 1) * (width + 1), 4 * channels))
     sample = ops.reshape(ops.arange(batch, dtype="int32"), (-1, 1, 1, 1))
-    indices = (sample * (height + 1) + row) * (width + 1) + column
+    indices = (row + sample * (height + 1)) * (width + 1) + column
     corners = ops.take(table, ops.reshape(indices, (-1,)), axis=0)
     corners = ops.reshape(corners, (batch, height, width, fields, 4 * channels))
-    x, y = (ops.cast(p, images.dtype)[..., None] for p in (x, y))
+    x, y = (ops.expand_dims(ops.cast(p, images.dtype), -1) for p in (x, y))
     top_left, top_right, bottom_left, bottom_right = ops.split(corners, 4, axis=-1)
     top = top_left + x * (top_right - top_left)
     bottom = bottom_left + x * (bottom_right - bottom_left)

@@ -109,7 +109,8 @@ class Memory:
         makers = {id(x): operation for operation in self._writes for x in operation.outputs}
         kept, recomputed, seen = collections.Counter(), collections.Counter(), set()
         for operation in self.trace.operations:
-            kept[operation.owner] += hidden(operation) * operation.repeat
+            if operation.region is None:
+                kept[operation.owner] += hidden(operation) * operation.repeat
             for x in needed(operation):
                 x = self.storage(x)
                 x = written.get(id(x), x)

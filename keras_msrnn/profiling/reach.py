@@ -90,7 +90,7 @@ class Reach:
                 step,
                 lambda r: (math.ceil((r + pad - size + 1) / step), (r + pad) // step),
             )
-        if kind == "Resize" and output_stride <= stride and stride % output_stride == 0:
+        if kind in ("Resize", "Repeat") and output_stride <= stride and stride % output_stride == 0:
             return self._resized((before, after), stride // output_stride, output_stride, settings)
         local = kind not in MIXING and x.shape[1:3] == output.shape[1:3]
         products = kind == "Matmul" and len(operation.inputs) > 1
@@ -105,7 +105,7 @@ class Reach:
     @staticmethod
     def _resized(reach, factor, stride, settings):
         def reads(r):
-            if settings.interpolation == "nearest":
+            if getattr(settings, "interpolation", "nearest") == "nearest":
                 return 0, 0
             position = (r + 0.5) / factor - 0.5
             return math.floor(position), math.ceil(position)
