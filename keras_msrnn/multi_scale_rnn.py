@@ -16,7 +16,9 @@ class MultiScaleRNN(keras.layers.Layer):
     Cell `l` works on maps whose sides are `scales[l]` times shorter than the input's. Where the
     scale grows from one cell to the next the signal is pooled, where it shrinks it is upsampled
     and joined by skip connections. States that climb the stack are pooled and upsampled at the
-    same places. `scales=(1,) * n` is the plain stack; the weights are the same at any scales.
+    same places. `scales=(1,) * n` is the plain stack; the weights are the same at any scales, but
+    for learned pooling and interpolation. Where cells of different `filters` meet, a 1 x 1
+    convolution brings one to the channels of the other.
 
     Maps whose sides do not divide by the scales are padded with zeros at the bottom and right,
     and the output is cropped to the input's size.
@@ -28,8 +30,9 @@ class MultiScaleRNN(keras.layers.Layer):
             below and of the last earlier cell at its own scale, added; `None`, that of the cell
             below; `"unet3+"`, in the second half, those of all cells of the second half before
             it and of the first half up to its mirror image; `"full"`, those of all earlier cells.
-        pooling: `"max"` or `"average"`.
-        interpolation: `"bilinear"` (half-pixel centres) or `"nearest"`.
+        pooling: `"max"`, `"average"`, or `"convolution"`, strided and learned.
+        interpolation: `"bilinear"` (half-pixel centres), `"nearest"`, or
+            `"transposed_convolution"`, learned.
         return_sequences: Boolean, whether to return the output of every step or of the last.
         return_state: Boolean, whether to return the final states as well.
         stateful: Boolean, whether a call starts from the states which the last call left. Needs
@@ -118,34 +121,44 @@ class MultiScaleRNN(keras.layers.Layer):
                 "The inputs of MultiScaleRNN must have the shape (batch, time, height, width, "
                 f"channels) with a known number of channels. Received: shape={sequence_shape}."
             )
-        outputs = {-1: sequence_shape[-1]}
+        channels = {-1: sequence_shape[-1]}
         for index, cell in enumerate(self.cells):
-            channels = {outputs[source] for source in self.sources[index]}
-            if len(channels) > 1:
-                raise ValueError(
-                    f"The inputs of cell {index} are the sum of the outputs of the cells "
-                    f"{self.sources[index]}, which must have the same number of channels. "
-                    f"Received: {sorted(channels)} channels. Use the same `filters`, or skip=None."
-                )
             if not cell.built:
-                cell.build((None, None, None, channels.pop()))
-            outputs[index] = cell.filters
-        self._check_climbing_channels()
+                cell.build((None, None, None, channels[index - 1]))
+            channels[index] = cell.filters
+        self._build_resamplings(channels)
         if self.stateful:
             self._build_states(sequence_shape)
 
-    def _check_climbing_channels(self):
-        for name in {name for cell in self.cells for name in cell.climbing_states}:
-            sizes = {
-                cell.state_shape(name, None, None)[-1]
-                for cell in self.cells
-                if name in cell.climbing_states
-            }
-            if len(sizes) > 1:
-                raise ValueError(
-                    f"The state {name!r} climbs the stack, so all cells that have it need the "
-                    f"same number of filters. Received: {sorted(sizes)}."
+    @property
+    def seed(self):
+        return getattr(self.cells[0], "seed", None)
+
+    def _build_resamplings(self, channels):
+        """What brings outputs to the cells that take them, and states that climb to the next."""
+        self._resamplings = {}
+        scales = {-1: 1, **dict(enumerate(self.scales))}
+
+        def add(key, name, sizes, widths):
+            if key not in self._resamplings:
+                self._resamplings[key] = pyramid.Resampling(
+                    self, name, sizes, widths, self.pooling, self.interpolation
                 )
+
+        last = len(self.cells) - 1
+        takers = [
+            (source, i, i - 1) for i, feeding in enumerate(self.sources) for source in feeding
+        ]
+        for source, index, below in [*takers, (last, -1, last)]:
+            scale, width = scales[index], channels[below]
+            name = f"output_{source}_to_scale_{scale}_and_{width}"
+            add((source, scale, width), name, (scales[source], scale), (channels[source], width))
+        for name in {name for cell in self.cells for name in cell.climbing_states}:
+            having = [i for i, cell in enumerate(self.cells) if name in cell.climbing_states]
+            widths = [self.cells[i].state_shape(name, None, None)[-1] for i in having]
+            for i, index in enumerate(having):
+                before = scales[having[i - 1]], scales[index]
+                add((name, index), f"{name}_to_{index}", before, (widths[i - 1], widths[i]))
 
     def _build_states(self, sequence_shape):
         batch, _, height, width, _ = sequence_shape
@@ -255,24 +268,24 @@ class MultiScaleRNN(keras.layers.Layer):
         _, height, width, _ = ops.shape(inputs)
         padded = self._pad(inputs)
         held = dict(zip(self._slots, states))
-        # name -> (value, scale) of the states on their way up
         climbing = {
-            name: (held[index, name], self.scales[index])
+            name: held[index, name]
             for index, name in self._slots
             if name in self.cells[index].climbing_states
         }
-        outputs, scaled, loss = {-1: padded}, {}, None
+        outputs, resampled, loss = {-1: padded}, {}, None
 
-        def output_at(source, scale):
-            if (source, scale) not in scaled:
-                from_scale = self.scales[source] if source >= 0 else 1
-                scaled[source, scale] = self._resample(outputs[source], from_scale, scale)
-            return scaled[source, scale]
+        def output_at(*key):
+            """The output of a cell at a scale and with a number of channels."""
+            if key not in resampled:
+                resampled[key] = self._resamplings[key](outputs[key[0]])
+            return resampled[key]
 
         for index, (cell, scale) in enumerate(zip(self.cells, self.scales)):
-            cell_inputs = sum(output_at(source, scale) for source in self.sources[index])
+            channels = outputs[index - 1].shape[-1]
+            cell_inputs = sum(output_at(source, scale, channels) for source in self.sources[index])
             cell_states = [
-                self._resample(*climbing[name], scale)
+                self._resamplings[name, index](climbing[name])
                 if name in cell.climbing_states
                 else held[index, name]
                 for name in cell.state_names
@@ -285,14 +298,14 @@ class MultiScaleRNN(keras.layers.Layer):
                 loss = cell_loss if loss is None else loss + cell_loss
             for name, state in zip(cell.state_names, cell_states):
                 if name in cell.climbing_states:
-                    climbing[name] = (state, scale)
+                    climbing[name] = state
                 else:
                     held[index, name] = state
             if getattr(cell, "compat", None) == "reference" and "x_prev" in cell.state_names:
                 # The released MIM and MotionRNN remember their inputs without the skip connection.
-                held[index, "x_prev"] = output_at(index - 1, scale)
-        held.update({slot: climbing[slot[1]][0] for slot in self._slots if slot[1] in climbing})
-        output = output_at(len(self.cells) - 1, 1)
+                held[index, "x_prev"] = output_at(index - 1, scale, channels)
+        held.update({slot: climbing[slot[1]] for slot in self._slots if slot[1] in climbing})
+        output = output_at(len(self.cells) - 1, 1, self.cells[-1].filters)
         if inputs is not padded:
             output = output[:, :height, :width]
         return output, [held[slot] for slot in self._slots], loss
@@ -317,9 +330,6 @@ class MultiScaleRNN(keras.layers.Layer):
             return inputs
         _, height, width, _ = ops.shape(inputs)
         return backend.pad(inputs, (0, (-height) % multiple), (0, (-width) % multiple))
-
-    def _resample(self, x, from_scale, to_scale):
-        return pyramid.resample(x, from_scale, to_scale, self.pooling, self.interpolation)
 
     def compute_output_shape(self, sequence_shape, initial_state_shape=None):
         batch, time, height, width, _ = sequence_shape

@@ -1,13 +1,16 @@
 """The shape of a pyramid: the scale of each cell, who feeds whom, and maps that change scale."""
 
+import math
+
+import keras
 from keras import ops
 
 from keras_msrnn import backend
-from keras_msrnn.cells.cell import positive_integer
+from keras_msrnn.cells.cell import Convolution, positive_integer
 
 SKIPS = ("add", None, "unet3+", "full")
-POOLINGS = ("max", "average")
-INTERPOLATIONS = ("bilinear", "nearest")
+POOLINGS = ("max", "average", "convolution")
+INTERPOLATIONS = ("bilinear", "nearest", "transposed_convolution")
 
 
 def check_scales(scales, count):
@@ -61,15 +64,62 @@ def _sources(index, scales, skip):
     return [below]
 
 
-def resample(x, from_scale, to_scale, pooling, interpolation):
-    """Maps `(batch, height, width, channels)` at one scale brought to another."""
-    if from_scale == to_scale:
-        return x
-    if to_scale > from_scale:
-        factor = to_scale // from_scale
-        pool = ops.max_pool if pooling == "max" else ops.average_pool
-        return pool(x, factor, factor, "valid", data_format="channels_last")
-    factor = from_scale // to_scale
-    if interpolation == "nearest":
-        return ops.repeat(ops.repeat(x, factor, axis=1), factor, axis=2)
-    return backend.upsample_bilinear(x, factor)
+class Resampling:
+    """Brings maps to another scale and number of channels.
+
+    Maps of another number of channels go through a 1 x 1 convolution. That and the learned kinds of
+    pooling and interpolation have weights, which belong to `layer`.
+
+    Args:
+        layer: The layer that gets the weights.
+        name: Name of the weights.
+        scales: `(before, after)`.
+        channels: `(before, after)`.
+        pooling: One of `POOLINGS`.
+        interpolation: One of `INTERPOLATIONS`.
+    """
+
+    def __init__(self, layer, name, scales, channels, pooling, interpolation):
+        self.factor = max(scales) // min(scales)
+        self.pooling = pooling if scales[1] > scales[0] else None
+        self.interpolation = interpolation if scales[1] < scales[0] else None
+        self.convolution = self.transposed = None
+        if self.pooling == "convolution":
+            self.convolution = Convolution(
+                layer, name, *channels, self.factor, strides=self.factor, padding="valid"
+            )
+        elif self.interpolation == "transposed_convolution":
+            self.transposed = _TransposedConvolution(layer, name, *channels, self.factor)
+        elif channels[0] != channels[1]:
+            self.convolution = Convolution(layer, name, *channels, 1)
+
+    def __call__(self, x):
+        if self.pooling in ("max", "average"):
+            pool = ops.max_pool if self.pooling == "max" else ops.average_pool
+            x = pool(x, self.factor, self.factor, "valid", data_format="channels_last")
+        if self.convolution is not None:
+            x = self.convolution(x)
+        if self.interpolation == "nearest":
+            x = ops.repeat(ops.repeat(x, self.factor, axis=1), self.factor, axis=2)
+        elif self.interpolation == "bilinear":
+            x = backend.upsample_bilinear(x, self.factor)
+        return x if self.transposed is None else self.transposed(x)
+
+
+class _TransposedConvolution:
+    """Each pixel becomes `factor` x `factor` pixels: the kernel is as large as the stride."""
+
+    def __init__(self, layer, name, inputs, outputs, factor):
+        limit, seed = 1 / math.sqrt(inputs), layer.seed
+        seed = None if seed is None else 1000 * seed + len(layer.weights)
+        self.kernel = layer.add_weight(
+            shape=(factor, factor, outputs, inputs),
+            initializer=keras.initializers.RandomUniform(-limit, limit, seed),
+            name=f"{name}_kernel",
+        )
+        self.bias = layer.add_weight(shape=(outputs,), initializer="zeros", name=f"{name}_bias")
+
+    def __call__(self, x):
+        kernel, bias = (ops.convert_to_tensor(w, x.dtype) for w in (self.kernel, self.bias))
+        factor = self.kernel.shape[0]
+        return ops.conv_transpose(x, kernel, factor, "valid", data_format="channels_last") + bias

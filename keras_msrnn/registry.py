@@ -132,13 +132,16 @@ def build(
         name: String, one of `list_models()`. Case, `-`, `_` do not matter; an `ms-` prefix asks
             for the multi-scale form.
         multiscale: Boolean, whether the cells form a pyramid of scales.
-        filters: Integer, number of channels of the cells.
+        filters: Integer, number of channels of the cells; or a dictionary from scales to them, such
+            as `{1: 16, 2: 32, 4: 64}`. MotionRNN and PredRNN-V2 need the same at all scales.
         kernel_size: Integer, side of the cells' kernels.
         scales: Tuple with the scale of each cell (2 means half the height and width), or the
             number of cells. By default 6 cells, at the scales `(1, 2, 4, 4, 2, 1)` or all at 1.
         skip: Skip connections of the pyramid, `"add"`, `None`, `"unet3+"` or `"full"`.
-        pooling: `"max"` or `"average"`, how the signal is brought to a coarser scale.
-        interpolation: `"bilinear"` or `"nearest"`, how it is brought to a finer one.
+        pooling: `"max"`, `"average"` or `"convolution"` (strided, learned), how the signal is
+            brought to a coarser scale.
+        interpolation: `"bilinear"`, `"nearest"` or `"transposed_convolution"` (learned), how it is
+            brought to a finer one.
         horizon: Integer, number of frames that `predict` forecasts. By default as many as the
             `future` of the first `fit` has, and 10 before that.
         channels: Integer, number of channels of a frame; by default taken from the data.
@@ -200,7 +203,7 @@ def build(
             )
     scales = _scales(scales, multiscale)
     cells = []
-    for index in range(len(scales)):
+    for index, cell_filters in enumerate(_filters(filters, scales)):
         cell_options = {
             "kernel_size": kernel_size,
             "seed": None if seed is None else 100 * seed + index,
@@ -208,9 +211,9 @@ def build(
             **options,
         }
         if isinstance(model.cell, type):
-            cells.append(model.cell(filters, **cell_options))
+            cells.append(model.cell(cell_filters, **cell_options))
         else:
-            cells.append(model.cell(index, len(scales), filters, **cell_options))
+            cells.append(model.cell(index, len(scales), cell_filters, **cell_options))
     rnn = (model.rnn or MultiScaleRNN)(
         cells,
         scales=scales,
@@ -239,6 +242,19 @@ def _check_compat(compat):
     from keras_msrnn.cells.spatial import check_compat
 
     check_compat(compat)
+
+
+def _filters(filters, scales):
+    """The filters of each cell, from an integer or a dictionary of scales."""
+    if not isinstance(filters, dict):
+        return [filters] * len(scales)
+    missing = sorted(set(scales) - set(filters))
+    if missing:
+        raise ValueError(
+            "`filters` must have an entry for each scale. "
+            f"Received: filters={filters} and scales={scales}, without one for {missing}."
+        )
+    return [filters[scale] for scale in scales]
 
 
 def _scales(scales, multiscale):

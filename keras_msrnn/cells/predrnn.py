@@ -100,11 +100,12 @@ class DecoupledRNN(MultiScaleRNN):
                     "`cells` of a DecoupledRNN must be PredRNN cells, whose two memories it "
                     f"compares. Received: {cell}."
                 )
+        if len({cell.filters for cell in self.cells}) > 1:
+            raise ValueError(
+                "`cells` of a DecoupledRNN must have the same `filters`: one adapter serves all. "
+                f"Received: filters={[cell.filters for cell in self.cells]}."
+            )
         self.decoupling_weight = decoupling_weight
-
-    @property
-    def seed(self):
-        return self.cells[0].seed
 
     def build(self, sequence_shape, initial_state_shape=None):
         super().build(sequence_shape, initial_state_shape)
