@@ -1,5 +1,7 @@
 """MS-RNN: multi-scale recurrent networks that forecast image sequences, on any Keras backend."""
 
+import importlib
+
 try:
     import keras  # noqa: F401
 except ImportError as error:
@@ -20,7 +22,6 @@ from keras_msrnn import (
     profiling,
     sampling,
     sharding,
-    tuning,
 )
 from keras_msrnn.forecaster import Forecaster
 from keras_msrnn.multi_scale_rnn import MultiScaleRNN
@@ -52,3 +53,9 @@ __all__ = [
     "sharding",
     "tuning",
 ]
+
+
+def __getattr__(name):
+    if name == "tuning":  # KerasTuner is imported when it is needed
+        return importlib.import_module("keras_msrnn.tuning")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

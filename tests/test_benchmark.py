@@ -8,15 +8,13 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import torch
 from test_golden import weights_and_frames
 
 import keras_msrnn
-
-torch = pytest.importorskip("torch")
-
-from keras_msrnn import benchmark  # noqa: E402
-from keras_msrnn.benchmark import table, worker  # noqa: E402
-from keras_msrnn.benchmark.reference import Reference  # noqa: E402
+from keras_msrnn import benchmark
+from keras_msrnn.benchmark import table, worker
+from keras_msrnn.benchmark.reference import Reference
 
 ROOT = pathlib.Path(__file__).parent / "golden"
 # The ablated skip connections are not part of the benchmark.

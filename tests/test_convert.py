@@ -27,7 +27,8 @@ def weights(model):
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_reads_a_file_of_a_distributed_wrapper(model, tmp_path, wrapped):
-    torch = pytest.importorskip("torch")
+    import torch
+
     arrays = checkpoint(model)
     tensors = {f"module.{name}": torch.tensor(array) for name, array in arrays.items()}
     path = tmp_path / "model.pth"
@@ -81,7 +82,8 @@ class Attack:
 
 
 def test_unreadable_and_malicious_files(model, tmp_path):
-    torch = pytest.importorskip("torch")
+    import torch
+
     path = tmp_path / "model.pth"
     with pytest.raises(FileNotFoundError, match=r"model\.pth"):
         convert.load_reference_weights(model, path)

@@ -24,13 +24,15 @@ class Sequences(keras.utils.PyDataset):
 
 
 def torch_loader(context, future):
-    torch = pytest.importorskip("torch")
+    import torch
+
     dataset = torch.utils.data.TensorDataset(torch.tensor(context), torch.tensor(future))
     return torch.utils.data.DataLoader(dataset, batch_size=2)
 
 
 def tensorflow_dataset(context, future):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     return tf.data.Dataset.from_tensor_slices((context, future)).batch(2)
 
 

@@ -2,13 +2,12 @@ import os
 import pickle
 import sys
 
+import av
 import numpy as np
 import pytest
 
 from keras_msrnn.data import kth
 from keras_msrnn.data.kth import read_kth
-
-av = pytest.importorskip("av", reason="needs PyAV: pip install keras_msrnn[video]")
 
 # Lines of the published file: a title, blanks, tabs and spaces, ranges that overlap or go back.
 LISTING = """

@@ -235,7 +235,8 @@ def test_rain_is_drawn_in_steps_of_mm_per_hour():
 
 
 def test_video(tmp_path):
-    av = pytest.importorskip("av")
+    import av
+
     path = animate_forecast(tmp_path / "forecast.mp4", *sample((15, 21)), frames_per_second=4)
     with av.open(str(path)) as video:
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]

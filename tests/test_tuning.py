@@ -9,6 +9,7 @@ import sys
 import time
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 
@@ -23,12 +24,6 @@ from keras_msrnn.tuning import (
     pyramids,
 )
 
-keras_tuner = pytest.importorskip("keras_tuner")
-# KerasTuner's own
-pytestmark = pytest.mark.filterwarnings(
-    r"ignore:currentThread\(\) is deprecated:DeprecationWarning",
-    r"ignore:getName\(\) is deprecated:DeprecationWarning",
-)
 SHAPE, HORIZON = (2, 8, 8, 1), 2
 FIXED = {
     "model": "convlstm",
@@ -176,8 +171,6 @@ def test_space_in_which_nothing_can_be_built(tmp_path):
     "kind", ["RandomSearch", "Hyperband", "BayesianOptimization", "GridSearch"]
 )
 def test_works_with_tuners_of_keras_tuner(kind, tmp_path, monkeypatch):
-    if keras.backend.backend() == "tensorflow":
-        pytest.importorskip("tensorboard")  # which KerasTuner imports
     monkeypatch.setattr(WithoutTraining, "runs", [None] * 9)
     trains = kind == "RandomSearch"
     options = {"max_epochs": 2, "factor": 2} if kind == "Hyperband" else {"max_trials": 2}

@@ -30,13 +30,15 @@ class Sequences(keras.utils.PyDataset):
 
 
 def torch_loader(*arrays):
-    torch = pytest.importorskip("torch")
+    import torch
+
     dataset = torch.utils.data.TensorDataset(*map(torch.tensor, arrays))
     return torch.utils.data.DataLoader(dataset, batch_size=2)
 
 
 def tensorflow_dataset(*arrays):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     return tf.data.Dataset.from_tensor_slices(arrays).batch(2)
 
 
