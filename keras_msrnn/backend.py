@@ -275,6 +275,8 @@ def attention(query, key, value):
         weights = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 2, 1))))
         return key_value, ops.matmul(weights, value)
 
+    if chunks == 1:
+        return attend((key, value), query)[1]
     query = ops.reshape(query, (batch, chunks, pixels // chunks, channels))
     like = ops.zeros((batch, pixels // chunks, channels), query.dtype)
     _, attended = scan(attend, (key, value), ops.moveaxis(query, 1, 0), like, remat="step")

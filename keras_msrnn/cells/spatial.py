@@ -108,8 +108,11 @@ def local_attention(query, key, value, window):
         ops.convert_to_tensor(rows.mask, query.dtype),
         ops.convert_to_tensor(outside, query.dtype),
     )
-    like = ops.zeros((batch, columns.count, queries, channels), query.dtype)
-    _, attended = backend.scan(attend, ops.zeros(()), xs, like, remat="step")
+    if rows.count == 1:
+        _, attended = attend((), [x[0] for x in xs])
+    else:
+        like = ops.zeros((batch, columns.count, queries, channels), query.dtype)
+        _, attended = backend.scan(attend, ops.zeros(()), xs, like, remat="step")
     attended = ops.reshape(
         attended, (rows.count, batch, columns.count, rows.size, columns.size, channels)
     )

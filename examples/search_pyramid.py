@@ -1,0 +1,86 @@
+"""Searches a pyramid within the memory of the paper's, and compares both on sequences never seen.
+
+    KERAS_BACKEND=tensorflow python examples/search_pyramid.py t10k-images-idx3-ubyte.gz
+
+Moving MNIST from the digits of an MNIST file: the first 80 % for training, 10 % to choose by, 10 %
+for the comparison. The budget of the search is the training memory of MS-PredRNN with the paper's
+scales, 1-2-4-4-2-1, whose learning rate is searched as well. Then both train longer, from
+several seeds. Killed and started again, the search continues.
+"""
+
+import argparse
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_msrnn.data import MovingMNIST, load_idx
+from keras_msrnn.tuning import ForecasterHyperModel, create_tuner, plot_pareto, pyramids
+
+SHAPE, HORIZON, BATCH = (5, 40, 40, 1), 5, 8
+RATES = [1e-3, 3e-3, 6e-3]
+PAPER = {"scales": (1, 2, 4, 4, 2, 1), "filters": 16, "skip": "add", "pooling": "max",
+         "interpolation": "bilinear"}  # fmt: skip
+
+parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+parser.add_argument("digits", help="MNIST idx file of images")
+parser.add_argument("--folder", default="pyramid-search", help="folder of the search")
+parser.add_argument("--trials", type=int, default=24, help="default: %(default)s")
+parser.add_argument("--steps", type=int, default=300, help="of a trial (default: %(default)s)")
+parser.add_argument("--final-steps", type=int, default=1200, help="default: %(default)s")
+parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
+options = parser.parse_args()
+folder = pathlib.Path(options.folder)
+
+digits = load_idx(options.digits)
+training, choosing, testing = np.split(digits, [len(digits) * 8 // 10, len(digits) * 9 // 10])
+motion = {"context": 5, "horizon": HORIZON, "size": 40, "digits_per_frame": 1, "speed": (1.5, 4.0)}
+validation = MovingMNIST(choosing, 64, 4, seed=1, fixed=True, **motion)
+test = MovingMNIST(testing, 64, 8, seed=2, fixed=True, **motion)
+
+
+def hypermodel(seed=1, max_training_memory=None, **space):
+    fixed = {"model": "predrnn", "kernel_size": 3, "patch_size": 4, "sampling": "scheduled"}
+    return ForecasterHyperModel(
+        SHAPE, HORIZON, batch_size=BATCH, max_training_memory=max_training_memory, seed=seed,
+        learning_rate=RATES, **fixed, **space,
+    )  # fmt: skip
+
+
+def best_of(name, kind, trials, space):
+    """The hyperparameters of the best trial of a search."""
+    tuner = create_tuner(space, folder / name, kind, max_trials=trials, seed=1)
+    data = MovingMNIST(training, BATCH, options.steps, seed=1, fixed=True, **motion)
+    tuner.search(data, validation_data=validation, epochs=1, verbose=0)
+    print(f"\n{name}\n{tuner.results()}\n", flush=True)
+    plot_pareto(tuner.results()).savefig(folder / f"{name}.png", dpi=150)
+    return tuner.oracle.get_best_trials(1)[0].hyperparameters
+
+
+paper = hypermodel(**PAPER)
+paper_hp = best_of("paper", "grid", len(RATES), paper)
+budget = paper.costs(paper_hp)["training_memory"]
+offered = {"scales": pyramids([2, 3, 4, 6]), "filters": [8, 16, 24, 32]}
+found = hypermodel(max_training_memory=budget, **offered)
+found_hp = best_of("found", "random", options.trials, found)
+
+context, future = (np.concatenate(frames) for frames in zip(*(test[i] for i in range(8))))
+persistence = np.square(context[:, -1:] - future).sum((2, 3, 4)).mean()
+print(f"Squared error per frame of {len(context)} test sequences; persistence {persistence:.1f}")
+for name, space, hp in (("paper", PAPER, paper_hp), ("found", offered, found_hp)):
+    errors = []
+    for seed in range(1, options.seeds + 1):
+        keras.utils.set_random_seed(seed)
+        model = hypermodel(seed, **space).build(hp)
+        data = MovingMNIST(training, BATCH, options.final_steps, seed=10 + seed, **motion)
+        model.fit(data, epochs=1, verbose=0)
+        forecast = model.predict(context, batch_size=64, verbose=0)
+        errors.append(np.square(forecast - future).sum((2, 3, 4)).mean())
+    costs = hypermodel(**space).costs(hp)
+    print(
+        f"{name}: {model.rnn.scales}, {model.rnn.cells[0].filters} filters, skip={model.rnn.skip}: "
+        f"{np.mean(errors):.2f} (seeds: {', '.join(f'{error:.2f}' for error in errors)}), "
+        f"{costs['training_memory'] / 1e6:.1f} MB, {costs['parameters']:,} parameters, "
+        f"{costs['multiply_adds'] / 1e6:.0f} M multiply-adds",
+        flush=True,
+    )
