@@ -6,6 +6,8 @@ import sys
 
 import keras
 
+from keras_msrnn.__main__ import main
+
 
 def python(code, **environment):
     return subprocess.run(
@@ -37,24 +39,26 @@ def test_no_backend_installed():
     assert 'pip install "keras_msrnn[tensorflow]"' in result.stderr
 
 
-def test_command_line(tmp_path):
-    def run(*arguments):
-        command = [sys.executable, "-m", "keras_msrnn", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    assert "predrnn++" in run("list").stdout.split()
-    result = run("demo", "--epochs", "1", "--batches", "2")
+def test_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-m", "keras_msrnn", "demo", "--epochs", "1", "--batches", "2"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "persistence" in result.stdout
     names = {"forecast.gif", "forecast.png", "model.keras"}
     assert {path.name for path in (tmp_path / "msrnn-demo").iterdir()} == names
+
+    assert main(["list"]) == 0
+    assert "predrnn++" in capsys.readouterr().out.split()
     for arguments, message in (
-        (["--out", "msrnn-demo"], "must not exist yet"),
-        (["--model", "predrn"], "Did you mean 'predrnn'"),
-        (["--digits", "nowhere.gz"], "nowhere.gz"),
-        (["--epochs", "0"], "`epochs` must be at least 1"),
+        ("demo --out msrnn-demo", "must not exist yet"),
+        ("demo --model predrn", "Did you mean 'predrnn'"),
+        ("demo --digits nowhere.gz", "nowhere.gz"),
+        ("demo --epochs 0", "`epochs` must be at least 1"),
+        ("benchmark --height 40", "multiple of 16"),
+        ("tune msrnn-demo --filters 0", "`filters` must be at least 1"),
     ):
-        result = run("demo", *arguments)
-        assert result.returncode == 2
-        assert message in result.stderr
+        assert main(arguments.split()) == 2
+        assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["msrnn-demo"]
+    assert {path.name for path in (tmp_path / "msrnn-demo").iterdir()} == names
