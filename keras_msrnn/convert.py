@@ -6,12 +6,10 @@ computes differently is behind `compat="reference"` of the cells concerned.
 
 import dataclasses
 import itertools
-import os
-from collections.abc import Mapping
 
 import numpy as np
 
-from keras_msrnn import cells
+from keras_msrnn import cells, checkpoint
 from keras_msrnn.cells import motionrnn
 
 
@@ -189,7 +187,10 @@ def load_reference_weights(model, source):
             "`model` must be built before weights are loaded into it. "
             "Received: a model that has seen no data. Use `build(name, channels=...)`."
         )
-    arrays = _read(source)
+    arrays = {
+        name.replace("rnns.lstms.", "rnns.lstm.", 1): array
+        for name, array in checkpoint.read_arrays(source).items()
+    }
     entries = reference_entries(model)
     _check(arrays, entries, _unused_names(model))
     values = {}
@@ -279,49 +280,6 @@ def _unused_names(model):
             names += _MOTION
         unused += [f"rnns.lstm.{index}.{name}." for name in names]
     return tuple(unused)
-
-
-def _read(source):
-    """The arrays of a checkpoint, by names without the prefixes that carry no meaning."""
-    if isinstance(source, (str, os.PathLike)):
-        source = _read_file(source)
-    for key in ("state_dict", "model"):
-        if isinstance(source, Mapping) and isinstance(source.get(key), Mapping):
-            source = source[key]
-    if not isinstance(source, Mapping) or not source:
-        raise ValueError(
-            "`source` must be a path or a mapping of names to arrays. "
-            f"Received: {type(source).__name__}"
-            f"{' without entries' if isinstance(source, Mapping) else ''}."
-        )
-    arrays = {}
-    for name, value in source.items():
-        name = str(name).removeprefix("module.").replace("rnns.lstms.", "rnns.lstm.", 1)
-        if hasattr(value, "detach"):
-            value = value.detach().cpu().float().numpy()
-        arrays[name] = np.asarray(value)
-    return arrays
-
-
-def _read_file(path):
-    path = os.fspath(path)
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"No such checkpoint file: {path!r}.")
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            "Reading a `.pth` checkpoint needs PyTorch: `pip install torch`. "
-            "Or pass a mapping of names to arrays."
-        ) from error
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(
-            f"`source` must be a checkpoint of tensors. Received: {path!r}, which cannot be read "
-            f"(truncated, not a checkpoint, or with code inside, which is refused): {reason}"
-        ) from error
 
 
 def _check(arrays, entries, unused):

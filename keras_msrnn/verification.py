@@ -44,6 +44,7 @@ def evaluate_forecast(
     *,
     thresholds: Sequence[float] | None = None,
     units: Any = None,
+    more: Sequence[metrics.ForecastMetric] = (),
     batches: int | None = None,
     batch_size: int = 16,
 ) -> ForecastScores:
@@ -65,6 +66,7 @@ def evaluate_forecast(
             there are no units. By default 0.5, 2, 5, 10 and 30 mm/h with units, else none.
         units: Units of the pixels, such as `keras_msrnn.data.units.Reflectivity("germany")`, for
             thresholds and balanced errors; by default `dataset.units`, where there are any.
+        more: Further scores, such as `[keras_msrnn.metrics.LPIPS()]`.
         batches: Integer, the number of batches to score; by default all.
         batch_size: Integer, sequences per batch of arrays.
 
@@ -73,7 +75,7 @@ def evaluate_forecast(
 
     Raises:
         ValueError: If there are no data, or shapes do not fit.
-        TypeError: If `model` cannot forecast.
+        TypeError: If `model` cannot forecast, or `more` are not `ForecastMetric`s.
 
     Example:
 
@@ -98,7 +100,7 @@ def evaluate_forecast(
         checks.check_future_shape(future.shape, context.shape)
         weight = np.ones(len(future), "float32") if weight is None else _as_array(weight)
         if scorer is None:
-            scorer = _Scorer(future.shape, thresholds, units)
+            scorer = _Scorer(future.shape, thresholds, units, more)
             states = {name: scorer.start() for name in (*models, PERSISTENCE)}
         future, persistence = _leave_out_and_persist(context, future, weight, scorer.horizon)
         for name in states:
@@ -130,7 +132,7 @@ def evaluate_forecast(
 class _Scorer:
     """All scores; their state is passed around, so that one compiled function serves all models."""
 
-    def __init__(self, shape, thresholds, units):
+    def __init__(self, shape, thresholds, units, more):
         self.horizon, self.thresholds, self.units = shape[1], thresholds, units
         horizon = {"horizon": self.horizon}
         self.metrics = [
@@ -146,6 +148,8 @@ class _Scorer:
         if units is not None:
             balanced = (metrics.BalancedSquaredError, metrics.BalancedAbsoluteError)
             self.metrics += [metric(units, **horizon) for metric in balanced]
+        self.more = [_with_horizon(metric, self.horizon) for metric in more]
+        self.metrics += self.more
         # The four scores of a threshold follow from one table of counts, which is CSI's state.
         self.tables = {
             metrics.CSI(threshold, units, **horizon): [
@@ -189,12 +193,22 @@ class _Scorer:
             about["events"] = "pixels at or above the threshold, counted over all sequences"
             thresholds = ", ".join(f"{table.threshold:g}" for table in self.tables)
             about["thresholds"] = thresholds + (" mm/h" if self.units is not None else "")
-        names = [metric.name for metric in self.metrics]
+        names = [metric.name for metric in self.metrics if metric not in self.more]
         names += ["pod", "far", "csi", "hss"] if self.tables else []
         about.update((name, DESCRIPTIONS[name]) for name in names)
+        about.update((m.name, inspect.getdoc(m).split("\n")[0].rstrip(".")) for m in self.more)
         if self.small:
             about["ssim"] = "left out: a frame is smaller than its window of 11 x 11"
         return about
+
+
+def _with_horizon(metric, horizon):
+    if not isinstance(metric, metrics.ForecastMetric):
+        raise TypeError(
+            "`more` must be metrics of `keras_msrnn.metrics`, or others made from "
+            f"`ForecastMetric`. Received: {metric!r}. Other metrics go into `compile(metrics=...)`."
+        )
+    return type(metric).from_config({**metric.get_config(), "horizon": horizon})
 
 
 def _compile(function):

@@ -3,11 +3,13 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+import torch
 from keras import ops
 
 import keras_msrnn
 from keras_msrnn import metrics
 from keras_msrnn.data.units import RainRate, Reflectivity
+from keras_msrnn.metrics import perceptual
 from keras_msrnn.verification import _compile
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "metrics"
@@ -68,6 +70,59 @@ def test_golden(name):
             metric = getattr(metrics, key.upper())(threshold, units)
             scores = by_lead_time(metric, golden["truth"], golden["pred"])
             np.testing.assert_allclose(scores, golden[key][:, i], rtol=1e-5, equal_nan=True)
+
+
+@pytest.fixture(scope="module")
+def lpips(tmp_path_factory):
+    """LPIPS with the weights for which `lpips.npz` has the distances of its authors' package."""
+    rng, trunk, heads, channels = np.random.default_rng(0), {}, {}, 3
+    for index, (name, filters, size, *_) in enumerate(perceptual.CONVOLUTIONS):
+        scale = (2 / (channels * size**2)) ** 0.5
+        shape = (filters, channels, size, size)
+        trunk[f"{name}.weight"] = rng.normal(0, scale, shape)
+        trunk[f"{name}.bias"] = rng.normal(0, 0.1, filters)
+        heads[f"lin{index}.model.1.weight"] = rng.uniform(size=(1, filters, 1, 1))
+        channels = filters
+    paths = []
+    for name, arrays in (("trunk", trunk), ("heads", heads)):
+        paths.append(tmp_path_factory.mktemp("lpips") / f"{name}.pth")
+        torch.save({key: torch.tensor(array).float() for key, array in arrays.items()}, paths[-1])
+    return metrics.LPIPS(*paths)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lpips(lpips, channels):
+    golden = np.load(GOLDEN / "lpips.npz")[f"distance_{channels}"]
+    rng = np.random.default_rng(1)
+    pairs = {c: rng.uniform(size=(2, 2, 3, 40, 64, c)).astype("float32") for c in (1, 3)}
+    truth, forecast = pairs[channels]
+    lpips.reset_state()
+    np.testing.assert_allclose(by_lead_time(lpips, truth, forecast), golden.mean(0), rtol=1e-4)
+
+    truth[1, 2, 5, 5] = np.nan
+    lpips.reset_state()
+    expected = [*golden.mean(0)[:2], golden[0, 2]]
+    np.testing.assert_allclose(by_lead_time(lpips, truth, forecast), expected, rtol=1e-4)
+
+    def persist(context, steps):
+        return np.repeat(context[:, -1:], steps, axis=1)
+
+    data = (forecast[:, 2:], truth)
+    scores = keras_msrnn.evaluate_forecast(persist, data, more=[lpips]).by_lead_time("lpips")
+    np.testing.assert_allclose(scores["model"], scores["persistence"], rtol=1e-6)
+
+
+def test_lpips_without_its_weights(lpips, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    frames = np.zeros((1, 1, 32, 32, 1))
+    with pytest.raises(FileNotFoundError, match="`LPIPS` needs the weights.*Received: trunk=None"):
+        metrics.LPIPS()(frames, frames)
+    with pytest.raises(ValueError, match=r"must have 'features.0.weight'.*Received: none in"):
+        metrics.LPIPS(lpips.heads, lpips.heads)(frames, frames)
+    with pytest.raises(ValueError, match="at least 31 x 31 pixels. Received: "):
+        metrics.LPIPS()(frames[:, :, :30], frames[:, :, :30])
+    twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(lpips))
+    assert twin.get_config() == lpips.get_config()
 
 
 def table(hits, false_alarms, misses, correct_negatives):

@@ -239,3 +239,8 @@ def test_not_a_model(sequences):
     data = sequences()
     with pytest.raises(TypeError, match="`model` must be a model with `predict`"):
         evaluate_forecast("model.keras", data)
+
+
+def test_not_a_metric_of_forecasts(sequences):
+    with pytest.raises(TypeError, match="`more` must be metrics of `keras_msrnn.metrics`"):
+        evaluate_forecast(lambda context: context, sequences(), more=["lpips"])

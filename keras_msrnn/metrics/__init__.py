@@ -10,12 +10,14 @@ from keras_msrnn.metrics.errors import (
 )
 from keras_msrnn.metrics.image_quality import PSNR, SSIM
 from keras_msrnn.metrics.metric import ForecastMetric
+from keras_msrnn.metrics.perceptual import LPIPS
 
 __all__ = [
     "CSI",
     "FAR",
     "GDL",
     "HSS",
+    "LPIPS",
     "POD",
     "PSNR",
     "SSIM",
