@@ -54,6 +54,16 @@ def test_panels_show_the_frames_they_name_and_line_up():
     assert left[3:7] == left[7:11] == left[11:15] == left[15:19]
 
 
+def test_what_the_context_never_shows_is_missing_in_the_forecast_too():
+    context, truth, forecast = sample()
+    context[:, 0], context[0, 1] = np.nan, np.nan
+    figure = plot_forecast(context, truth, forecast)
+    shown = [axes.images[0].get_array() for axes in figure.axes if axes.images][-8:-4]
+    for image in shown:
+        missing = (image == [0xEB, 0xCD, 0xB9]).all(-1)
+        assert missing[0].all() and not missing[1:].any()
+
+
 @pytest.mark.parametrize("width", [3.4, 7.0])
 def test_a_long_sample_stays_legible(width):
     figure = plot_forecast(*sample(context=30, horizon=50), width=width)

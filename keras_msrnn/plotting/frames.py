@@ -66,7 +66,7 @@ def check_sample(
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """Checks one sample; returns arrays `(time, height, width)`, or with 3 channels for RGB.
 
-    With `units`, they hold mm/h.
+    With `units`, they hold mm/h. The forecast is missing where the whole context is.
     """
     arrays = {"context": context, "truth": truth, "forecast": forecast}
     arrays = {name: as_array(values) for name, values in arrays.items() if values is not None}
@@ -109,7 +109,8 @@ def check_sample(
             None if frames is None else units.to_rain(frames).astype("float32")
             for frames in (context, truth, forecast)
         )
-    return context, truth, forecast
+    never_seen = ~np.isfinite(context).any(axis=0)  # outside the radar, say
+    return context, truth, np.where(never_seen, np.nan, forecast)
 
 
 def choose_scale(

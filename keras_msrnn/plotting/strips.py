@@ -44,7 +44,8 @@ def plot_forecast(
     """Draws one sample as strips of frames: the truth, the forecast below it, and its error.
 
     Times count frames from the last one of the context, `t`. When not all frames fit, every
-    second, third, ... one is shown. Pixels that are not finite are light brown.
+    second, third, ... one is shown. Pixels that are not finite are light brown, and so are
+    forecasts of pixels that are missing in the whole context.
 
     Args:
         context: The frames that the model saw, `(time, height, width)` or
