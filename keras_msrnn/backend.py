@@ -213,6 +213,14 @@ def _at(xs, index):
     return None if xs is None else tree.map_structure(lambda x: x[index], xs)
 
 
+def supports_jit():
+    """Whether Keras may compile a model with a `scan` by XLA, as it does by default on GPUs.
+
+    XLA refuses the gradient of a `tf.while_loop` whose shapes are known only when it runs.
+    """
+    return keras.backend.backend() != "tensorflow"
+
+
 def _python_scan(step, carry, xs, steps):
     ys = []
     for t in range(steps):

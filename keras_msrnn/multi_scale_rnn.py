@@ -102,6 +102,7 @@ class MultiScaleRNN(keras.layers.Layer):
             top = max(i for i, cell in enumerate(self.cells) if name in cell.climbing_states)
             self._slots.append((top, name))
         self._states = None
+        self.supports_jit = backend.supports_jit()
 
     @property
     def state_names(self):

@@ -1,3 +1,4 @@
+import types
 import warnings
 
 import keras
@@ -156,6 +157,16 @@ def test_rematerialisation_changes_no_number(name, remat, small_model, sequences
         results.append(weights(model))
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_xla_compiles_only_where_it_can(small_model, monkeypatch):
+    """On GPUs Keras hands TensorFlow models to XLA, unless they say that it cannot be."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        gpu = types.SimpleNamespace(device_type="GPU")
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda *_: [gpu])
+    assert small_model().jit_compile == (keras.backend.backend() == "jax")
 
 
 def test_same_seed_same_result(small_model, sequences):
