@@ -35,6 +35,8 @@ class ConvLSTMCell(ConvRNNCell):
         Nowcasting", arXiv 1506.04214, equation 3.
     """
 
+    convolves_inputs = True
+
     def build(self, inputs_shape, states_shape=None):
         super().build(inputs_shape)
         self.gates = self.add_convolution(

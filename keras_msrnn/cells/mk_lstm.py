@@ -37,6 +37,7 @@ class MKLSTMCell(ConvRNNCell):
     """
 
     state_names = ("h", "c", "c_large")
+    convolves_inputs = True
 
     def __init__(self, filters, kernel_size=3, *, large_kernel_size=5, seed=None, **kwargs):
         super().__init__(filters, kernel_size, seed=seed, **kwargs)

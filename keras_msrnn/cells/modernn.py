@@ -39,6 +39,8 @@ class MoDeRNNCell(ConvLSTMCell):
         Learning", ICASSP 2022, equations 1 to 3.
     """
 
+    convolves_inputs = False
+
     def build(self, inputs_shape, states_shape=None):
         super().build(inputs_shape)
         channels, filters = self.input_channels, self.filters

@@ -40,6 +40,7 @@ class PredRNNCell(ConvRNNCell):
     state_names = ("h", "c", "m")
     climbing_states = ("m",)
     gate_count = 4
+    convolves_inputs = True
 
     def build(self, inputs_shape, states_shape=None):
         super().build(inputs_shape)

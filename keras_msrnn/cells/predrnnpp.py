@@ -39,6 +39,7 @@ class CausalLSTMCell(ConvRNNCell):
 
     state_names = ("h", "c", "m")
     climbing_states = ("m",)
+    convolves_inputs = True
 
     def __init__(self, filters, kernel_size=3, *, highway=False, seed=None, **kwargs):
         super().__init__(filters, kernel_size, seed=seed, **kwargs)

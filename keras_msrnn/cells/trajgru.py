@@ -39,6 +39,7 @@ class TrajGRUCell(ConvRNNCell):
     """
 
     state_names = ("h",)
+    convolves_inputs = True
 
     def __init__(self, filters, kernel_size=3, *, links=10, compat=None, seed=None, **kwargs):
         super().__init__(filters, kernel_size, seed=seed, **kwargs)
