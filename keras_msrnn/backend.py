@@ -7,6 +7,7 @@ numbers on TensorFlow, JAX and PyTorch; it exists because the portable operation
 """
 
 import functools
+import itertools
 import math
 
 import keras
@@ -77,6 +78,22 @@ def _jax_convolution():
     with_gradient = jax.custom_vjp(convolve)
     with_gradient.defvjp(forward, backward)
     return with_gradient
+
+
+def split(x, parts):
+    """`x` split along its channels, the last axis, into tensors of `parts` channels.
+
+    Args:
+        x: Tensor whose number of channels is known.
+        parts: Integer, number of equal parts, or a tuple with the channels of each.
+
+    PyTorch copies the parts: it computes on a view with gaps between its rows at half the speed.
+    """
+    if isinstance(parts, int):
+        parts = (x.shape[-1] // parts,) * parts
+    if keras.backend.backend() == "torch" and not keras.backend.is_keras_tensor(x):
+        return [part.contiguous() for part in x.split(parts, dim=-1)]
+    return ops.split(x, list(itertools.accumulate(parts[:-1])), axis=-1)
 
 
 def pad(x, rows, columns):

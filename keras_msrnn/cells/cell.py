@@ -224,7 +224,7 @@ class Convolution:
             outputs = outputs + ops.convert_to_tensor(self.bias, outputs.dtype)
         if len(self.outputs) == 1:
             return outputs
-        return ops.split(outputs, np.cumsum(self.outputs)[:-1].tolist(), axis=-1)
+        return backend.split(outputs, self.outputs)
 
 
 class BlockwiseUniform(keras.initializers.Initializer):
