@@ -17,25 +17,39 @@ REMAT_MODES = (None, "step", "sqrt")
 CHUNK = 128  # queries that attention takes at a time
 
 
-def convolution(inputs, kernel, strides=1, padding="same"):
+def convolution(inputs, kernel, bias=None, strides=1, padding="same"):
     """Convolution of channels-last `inputs` with a `(height, width, in, out)` kernel."""
+    backend = None if keras.backend.is_keras_tensor(inputs) else keras.backend.backend()
+    same, odd = strides == 1 and padding == "same", all(side % 2 for side in kernel.shape[:2])
+    if backend == "torch" and same and odd:
+        return _torch_convolution(inputs, kernel, bias)
     if kernel.shape[0] == kernel.shape[1] == strides == 1:
-        return ops.matmul(inputs, kernel[0, 0])
-    if strides == 1 and padding == "same":
-        if keras.backend.backend() == "jax":
-            return _jax_convolution()(inputs, kernel)
-        if keras.backend.backend() == "torch" and kernel.shape[0] % 2 and kernel.shape[1] % 2:
-            return _torch_convolution(inputs, kernel)
-    return ops.conv(inputs, kernel, strides=strides, padding=padding, data_format="channels_last")
+        outputs = ops.matmul(inputs, kernel[0, 0])
+    elif backend == "jax" and same:
+        outputs = _jax_convolution()(inputs, kernel)
+    else:
+        outputs = ops.conv(inputs, kernel, strides, padding, data_format="channels_last")
+    if bias is None:
+        return outputs
+    if backend == "tensorflow":  # its own sum has the faster gradient
+        import tensorflow as tf
+
+        return tf.nn.bias_add(outputs, bias)
+    return outputs + bias
 
 
-def _torch_convolution(inputs, kernel):
-    """PyTorch's own "same" convolution with an odd kernel: Keras's lays tensors out again."""
+def _torch_convolution(inputs, kernel, bias):
+    """PyTorch's own, with an odd kernel: Keras's lays tensors out again."""
     import torch
 
     height, width = kernel.shape[:2]
+    if height == width == 1:
+        return torch.nn.functional.linear(inputs, kernel[0, 0].T, bias)
     outputs = torch.nn.functional.conv2d(
-        inputs.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), padding=(height // 2, width // 2)
+        inputs.permute(0, 3, 1, 2),
+        kernel.permute(3, 2, 0, 1),
+        bias,
+        padding=(height // 2, width // 2),
     )
     return outputs.permute(0, 2, 3, 1)
 
@@ -78,6 +92,15 @@ def _jax_convolution():
     with_gradient = jax.custom_vjp(convolve)
     with_gradient.defvjp(forward, backward)
     return with_gradient
+
+
+def concatenate(tensors):
+    """`tensors` joined along their channels, the last axis."""
+    if keras.backend.backend() == "torch" and not any(map(keras.backend.is_keras_tensor, tensors)):
+        import torch
+
+        return torch.cat(tensors, dim=-1)
+    return ops.concatenate(tensors, axis=-1)
 
 
 def split(x, parts):

@@ -268,7 +268,8 @@ class MultiScaleRNN(keras.layers.Layer):
     def step_with_loss(self, inputs, states, training=None):
         """`step` that returns, third, the sum of what `call_cell` returned third."""
         projection = inputs if isinstance(inputs, Projection) else None
-        if projection and not (self.cells[0].convolves_inputs and self.scales[0] == 1):
+        foldable = vars(type(self.cells[0])).get("convolves_inputs") and self.scales[0] == 1
+        if projection and not foldable:
             projection, inputs = None, projection.apply()
         maps = projection.maps if projection else inputs
         _, height, width, _ = ops.shape(maps)

@@ -44,6 +44,7 @@ class ConvRNNCell(keras.layers.Layer):
             frames to fit.
         convolves_inputs: Whether all that `call` does with `inputs` is to hand them to
             `Convolution`s as their first argument. A forecaster folds its embedding into those.
+            Not inherited: a subclass whose `call` is as good says so again.
 
     Args:
         filters: Integer, number of channels `C` of the output and of the states.
@@ -213,18 +214,15 @@ class Convolution:
             )
 
     def __call__(self, *tensors):
-        kernel = ops.convert_to_tensor(self.kernel)
+        kernel, bias = self.kernel.value, None if self.bias is None else self.bias.value
         if isinstance(tensors[0], Projection):
             kernel = tensors[0].compose(kernel)
             tensors = (tensors[0].maps, *tensors[1:])
-        inputs = tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, axis=-1)
-        kernel = ops.cast(kernel, inputs.dtype)
-        outputs = backend.convolution(inputs, kernel, self.strides, self.padding)
-        if self.bias is not None:
-            outputs = outputs + ops.convert_to_tensor(self.bias, outputs.dtype)
-        if len(self.outputs) == 1:
-            return outputs
-        return backend.split(outputs, self.outputs)
+        inputs = tensors[0] if len(tensors) == 1 else backend.concatenate(tensors)
+        if kernel.dtype != inputs.dtype:
+            kernel, bias = (None if w is None else ops.cast(w, inputs.dtype) for w in (kernel, bias))
+        outputs = backend.convolution(inputs, kernel, bias, self.strides, self.padding)
+        return outputs if len(self.outputs) == 1 else backend.split(outputs, self.outputs)
 
 
 class BlockwiseUniform(keras.initializers.Initializer):

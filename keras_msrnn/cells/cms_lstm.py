@@ -45,7 +45,6 @@ class CMSLSTMCell(ConvLSTMCell):
     """
 
     size_multiple = max(BLOCKS)
-    convolves_inputs = False
 
     def build(self, inputs_shape, states_shape=None):
         super().build(inputs_shape)

@@ -44,7 +44,6 @@ class MIMCell(PredRNNCell):
     """
 
     state_names = ("h", "c", "m", "n", "s", "x_prev")
-    convolves_inputs = False
     gate_count = 3  # the memory-in-memory takes the forget gate's place
 
     def __init__(self, filters, kernel_size=3, *, compat=None, seed=None, **kwargs):
