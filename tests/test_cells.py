@@ -170,3 +170,26 @@ def test_convolution_equals_the_portable_one_with_its_gradients(kernel_size):
         results.append([ops.convert_to_numpy(weight) for weight in model.weights])
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "strides", "padding"),
+    [(1, 1, "same"), (3, 1, "same"), (4, 1, "same"), (3, 1, "valid"), (2, 2, "valid")],
+)
+def test_convolution_is_that_of_keras(size, strides, padding):
+    inputs, kernel, bias = random(2, 6, 7, 3), random(size, size, 3, 5), random(5)
+    expected = ops.conv(inputs, kernel, strides, padding, data_format="channels_last") + bias
+    tensors = [ops.convert_to_tensor(x) for x in (inputs, kernel, bias)]
+    received = backend.convolution(*tensors, strides, padding)
+    np.testing.assert_allclose(received, expected, atol=1e-5)
+    without = backend.convolution(*tensors[:2], strides=strides, padding=padding)
+    np.testing.assert_allclose(without, expected - bias, atol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [2, (1, 3)])
+def test_channels_are_split_and_joined(parts):
+    x = ops.convert_to_tensor(random(2, 3, 3, 4))
+    first, second = backend.split(x, parts)
+    assert first.shape[-1] + second.shape[-1] == 4
+    np.testing.assert_array_equal(first, x[..., : first.shape[-1]])
+    np.testing.assert_array_equal(backend.concatenate([first, second]), x)

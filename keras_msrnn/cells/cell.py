@@ -220,7 +220,9 @@ class Convolution:
             tensors = (tensors[0].maps, *tensors[1:])
         inputs = tensors[0] if len(tensors) == 1 else backend.concatenate(tensors)
         if kernel.dtype != inputs.dtype:
-            kernel, bias = (None if w is None else ops.cast(w, inputs.dtype) for w in (kernel, bias))
+            kernel, bias = (
+                None if w is None else ops.cast(w, inputs.dtype) for w in (kernel, bias)
+            )
         outputs = backend.convolution(inputs, kernel, bias, self.strides, self.padding)
         return outputs if len(self.outputs) == 1 else backend.split(outputs, self.outputs)
 
