@@ -4,8 +4,8 @@
 
 Moving MNIST from the digits of an MNIST file: the first 80 % for training, 10 % to choose by, 10 %
 for the comparison. The budget of the search is the training memory of MS-PredRNN with the paper's
-scales, 1-2-4-4-2-1, whose learning rate is searched as well. Then both train longer, from
-several seeds. Killed and started again, the search continues.
+scales, 1-2-4-4-2-1, whose learning rate is searched as well. Hyperband trains the best trials as
+long as both are trained in the end, from several seeds. Killed and started again, it continues.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import numpy as np
 from keras_msrnn.data import MovingMNIST, load_idx
 from keras_msrnn.tuning import ForecasterHyperModel, create_tuner, plot_pareto, pyramids
 
-SHAPE, HORIZON, BATCH = (5, 40, 40, 1), 5, 8
+SHAPE, HORIZON, BATCH, EPOCHS = (5, 40, 40, 1), 5, 8, 4
 RATES = [1e-3, 3e-3, 6e-3]
 PAPER = {"scales": (1, 2, 4, 4, 2, 1), "filters": 16, "skip": "add", "pooling": "max",
          "interpolation": "bilinear"}  # fmt: skip
@@ -25,9 +25,8 @@ PAPER = {"scales": (1, 2, 4, 4, 2, 1), "filters": 16, "skip": "add", "pooling": 
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
 parser.add_argument("digits", help="MNIST idx file of images")
 parser.add_argument("--folder", default="pyramid-search", help="folder of the search")
-parser.add_argument("--trials", type=int, default=24, help="default: %(default)s")
-parser.add_argument("--steps", type=int, default=300, help="of a trial (default: %(default)s)")
-parser.add_argument("--final-steps", type=int, default=1200, help="default: %(default)s")
+parser.add_argument("--iterations", type=int, default=3, help="of Hyperband (default: %(default)s)")
+parser.add_argument("--steps", type=int, default=300, help="of an epoch (default: %(default)s)")
 parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
 options = parser.parse_args()
 folder = pathlib.Path(options.folder)
@@ -47,22 +46,26 @@ def hypermodel(seed=1, max_training_memory=None, **space):
     )  # fmt: skip
 
 
-def best_of(name, kind, trials, space):
+def best_of(name, space, kind, **limits):
     """The hyperparameters of the best trial of a search."""
-    tuner = create_tuner(space, folder / name, kind, max_trials=trials, seed=1)
-    data = MovingMNIST(training, BATCH, options.steps, seed=1, fixed=True, **motion)
-    tuner.search(data, validation_data=validation, epochs=1, verbose=0)
+    tuner = create_tuner(space, folder / name, kind, seed=1, **limits)
+    data = MovingMNIST(training, BATCH, options.steps, seed=1, **motion)
+    tuner.search(data, validation_data=validation, epochs=EPOCHS, verbose=0)
     print(f"\n{name}\n{tuner.results()}\n", flush=True)
     plot_pareto(tuner.results()).savefig(folder / f"{name}.png", dpi=150)
     return tuner.oracle.get_best_trials(1)[0].hyperparameters
 
 
 paper = hypermodel(**PAPER)
-paper_hp = best_of("paper", "grid", len(RATES), paper)
+paper_hp = best_of("paper", paper, "grid", max_trials=len(RATES))
 budget = paper.costs(paper_hp)["training_memory"]
-offered = {"scales": pyramids([2, 3, 4, 6]), "filters": [8, 16, 24, 32]}
+offered = {
+    "scales": pyramids([2, 3, 4, 6, 8], depth=[1, 2, 3], factor=2),
+    "filters": [16, 24, 32, {1: 8, 2: 16, 4: 32}, {1: 16, 2: 24, 4: 32}, {1: 16, 2: 32, 4: 64}],
+}
 found = hypermodel(max_training_memory=budget, **offered)
-found_hp = best_of("found", "random", options.trials, found)
+limits = {"max_epochs": EPOCHS, "factor": 2, "hyperband_iterations": options.iterations}
+found_hp = best_of("found", found, "hyperband", **limits)
 
 context, future = (np.concatenate(frames) for frames in zip(*(test[i] for i in range(8))))
 persistence = np.square(context[:, -1:] - future).sum((2, 3, 4)).mean()
@@ -72,14 +75,14 @@ for name, space, hp in (("paper", PAPER, paper_hp), ("found", offered, found_hp)
     for seed in range(1, options.seeds + 1):
         keras.utils.set_random_seed(seed)
         model = hypermodel(seed, **space).build(hp)
-        data = MovingMNIST(training, BATCH, options.final_steps, seed=10 + seed, **motion)
-        model.fit(data, epochs=1, verbose=0)
+        data = MovingMNIST(training, BATCH, options.steps, seed=10 + seed, **motion)
+        model.fit(data, epochs=EPOCHS, verbose=0)
         forecast = model.predict(context, batch_size=64, verbose=0)
         errors.append(np.square(forecast - future).sum((2, 3, 4)).mean())
     costs = hypermodel(**space).costs(hp)
     print(
-        f"{name}: {model.rnn.scales}, {model.rnn.cells[0].filters} filters, skip={model.rnn.skip}: "
-        f"{np.mean(errors):.2f} (seeds: {', '.join(f'{error:.2f}' for error in errors)}), "
+        f"{name}: {model.rnn.scales}, {[cell.filters for cell in model.rnn.cells]} filters, "
+        f"skip={model.rnn.skip}: {np.mean(errors):.2f} (seeds: {', '.join(f'{error:.2f}' for error in errors)}), "
         f"{costs['training_memory'] / 1e6:.1f} MB, {costs['parameters']:,} parameters, "
         f"{costs['multiply_adds'] / 1e6:.0f} M multiply-adds",
         flush=True,

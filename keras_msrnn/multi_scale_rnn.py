@@ -1,12 +1,14 @@
 """`MultiScaleRNN`: a stack of recurrent cells, each at its own scale."""
 
+import functools
 import math
+import operator
 
 import keras
 from keras import ops
 
 from keras_msrnn import backend, pyramid
-from keras_msrnn.cells.cell import ConvRNNCell
+from keras_msrnn.cells.cell import ConvRNNCell, Projection
 
 
 @keras.saving.register_keras_serializable("keras_msrnn")
@@ -255,7 +257,7 @@ class MultiScaleRNN(keras.layers.Layer):
         """One step of the whole stack.
 
         Args:
-            inputs: `(batch, height, width, channels)`.
+            inputs: `(batch, height, width, channels)`, or a `Projection` to such maps.
             states: List of state tensors.
             training: Boolean.
 
@@ -266,15 +268,21 @@ class MultiScaleRNN(keras.layers.Layer):
 
     def step_with_loss(self, inputs, states, training=None):
         """`step` that returns, third, the sum of what `call_cell` returned third."""
-        _, height, width, _ = ops.shape(inputs)
-        padded = self._pad(inputs)
+        projection = inputs if isinstance(inputs, Projection) else None
+        foldable = vars(type(self.cells[0])).get("convolves_inputs") and self.scales[0] == 1
+        if projection and not foldable:
+            projection, inputs = None, projection.apply()
+        maps = projection.maps if projection else inputs
+        _, height, width, _ = ops.shape(maps)
+        padded = self._pad(maps)
         held = dict(zip(self._slots, states))
         climbing = {
             name: held[index, name]
             for index, name in self._slots
             if name in self.cells[index].climbing_states
         }
-        outputs, resampled, loss = {-1: padded}, {}, None
+        outputs = {-1: projection._replace(maps=padded) if projection else padded}
+        resampled, loss = {}, None
 
         def output_at(*key):
             """The output of a cell at a scale and with a number of channels."""
@@ -284,7 +292,9 @@ class MultiScaleRNN(keras.layers.Layer):
 
         for index, (cell, scale) in enumerate(zip(self.cells, self.scales)):
             channels = outputs[index - 1].shape[-1]
-            cell_inputs = sum(output_at(source, scale, channels) for source in self.sources[index])
+            cell_inputs = functools.reduce(
+                operator.add, (output_at(source, scale, channels) for source in self.sources[index])
+            )
             cell_states = [
                 self._resamplings[name, index](climbing[name])
                 if name in cell.climbing_states
@@ -307,7 +317,7 @@ class MultiScaleRNN(keras.layers.Layer):
                 held[index, "x_prev"] = output_at(index - 1, scale, channels)
         held.update({slot: climbing[slot[1]] for slot in self._slots if slot[1] in climbing})
         output = output_at(len(self.cells) - 1, 1, self.cells[-1].filters)
-        if inputs is not padded:
+        if maps is not padded:
             output = output[:, :height, :width]
         return output, [held[slot] for slot in self._slots], loss
 

@@ -170,3 +170,26 @@ def test_convolution_equals_the_portable_one_with_its_gradients(kernel_size):
         results.append([ops.convert_to_numpy(weight) for weight in model.weights])
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "strides", "padding"),
+    [(1, 1, "same"), (3, 1, "same"), (4, 1, "same"), (3, 1, "valid"), (2, 2, "valid")],
+)
+def test_convolution_is_that_of_keras(size, strides, padding):
+    arrays = random(2, 6, 7, 3), random(size, size, 3, 5), random(5)
+    inputs, kernel, bias = map(ops.convert_to_tensor, arrays)
+    convolved = ops.conv(inputs, kernel, strides, padding, data_format="channels_last")
+    for term, expected in ((None, convolved), (bias, convolved + bias)):
+        received = backend.convolution(inputs, kernel, term, strides, padding)
+        received, expected = map(ops.convert_to_numpy, (received, expected))
+        np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [2, (1, 3)])
+def test_channels_are_split_and_joined(parts):
+    x = ops.convert_to_tensor(random(2, 3, 3, 4))
+    split = backend.split(x, parts)
+    assert [part.shape[-1] for part in split] == ([2, 2] if parts == 2 else [1, 3])
+    joined = backend.concatenate(split)
+    np.testing.assert_array_equal(ops.convert_to_numpy(joined), ops.convert_to_numpy(x))

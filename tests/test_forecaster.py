@@ -145,6 +145,32 @@ def test_the_future_is_used_in_training_only(small_model, sequences):
     assert np.abs(trained[:, 3] - forecast[:, 1]).max() > 1e-3
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["ms-mk-lstm", "ms-mim", "predrnn++", "trajgru", "modernn"])
+def test_folded_embedding_changes_no_number(name, dtype, small_model):
+    model = small_model(name, name.startswith("ms"), filters=8, channels=2, dtype=dtype)
+    model.embed.bias.assign(np.linspace(-1, 1, 8))
+    frame = np.random.default_rng(0).uniform(size=(2, 5, 7, 2)).astype("float32")
+    states = model.get_initial_state(2, (5, 7))
+    states = [state + 0.1 for state in states]
+    features, expected = model.rnn.step(model.embed(ops.convert_to_tensor(frame)), states)
+    forecast, received = model.step(ops.convert_to_tensor(frame), states)
+    tolerance = 1e-5 if dtype == "float32" else 5e-2
+    for a, b in zip([model.head(features), *expected], [forecast, *received], strict=True):
+        a, b = (ops.convert_to_numpy(ops.cast(x, "float32")) for x in (a, b))
+        np.testing.assert_allclose(a, b, atol=tolerance)
+
+
+def test_embedding_is_not_folded_into_a_cell_that_inherits(small_model, sequences):
+    class Doubled(keras_msrnn.cells.ConvLSTMCell):
+        def call(self, inputs, states, training=None):
+            return super().call(2 * inputs, states)
+
+    rnn = keras_msrnn.MultiScaleRNN([Doubled(8)])
+    model = keras_msrnn.Forecaster(rnn, horizon=2, channels=1)
+    assert model.predict(sequences()[0], verbose=0).shape == (4, 2, 8, 8, 1)
+
+
 @pytest.mark.parametrize("remat", ["step", "sqrt"])
 @pytest.mark.parametrize("name", ["ms-predrnn-v2", "preciplstm"])
 def test_rematerialisation_changes_no_number(name, remat, small_model, sequences):

@@ -1,6 +1,7 @@
 """The contract between a cell and the stack: one step of a recurrent network at one scale."""
 
 import random
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -41,6 +42,9 @@ class ConvRNNCell(keras.layers.Layer):
             is used alone carries them in time like any other state.
         size_multiple: Height and width must be multiples of this number. `MultiScaleRNN` pads
             frames to fit.
+        convolves_inputs: Whether all that `call` does with `inputs` is to hand them to
+            `Convolution`s as their first argument. A forecaster folds its embedding into those.
+            Not inherited: a subclass whose `call` is as good says so again.
 
     Args:
         filters: Integer, number of channels `C` of the output and of the states.
@@ -57,6 +61,7 @@ class ConvRNNCell(keras.layers.Layer):
     state_names = ("h", "c")
     climbing_states = ()
     size_multiple = 1
+    convolves_inputs = False
 
     def __init__(self, filters, kernel_size=3, *, seed=None, **kwargs):
         super().__init__(**kwargs)
@@ -155,6 +160,35 @@ class ConvRNNCell(keras.layers.Layer):
         }
 
 
+class Projection(NamedTuple):
+    """Maps which a 1 x 1 convolution has still to be applied to, for a `Convolution` to fold in.
+
+    One convolution from few channels does less than one to many channels and another from those.
+
+    Attributes:
+        maps: `(batch, height, width, channels)`, the last channel all ones, which carries the bias.
+        kernel: `(channels, projected)`, the last row the bias.
+    """
+
+    maps: Any
+    kernel: Any
+
+    @property
+    def shape(self):
+        """Shape of the projected maps."""
+        return (*self.maps.shape[:-1], self.kernel.shape[1])
+
+    def apply(self):
+        """The projected maps."""
+        return ops.matmul(self.maps, ops.cast(self.kernel, self.maps.dtype))
+
+    def compose(self, kernel):
+        """The kernel for `maps` in place of one whose first inputs are the projected maps."""
+        first = self.kernel.shape[1]
+        composed = ops.matmul(ops.cast(self.kernel, kernel.dtype), kernel[:, :, :first])
+        return ops.concatenate([composed, kernel[:, :, first:]], axis=2)
+
+
 class Convolution:
     """A convolution over the concatenation of its arguments; its weights belong to a layer."""
 
@@ -180,14 +214,17 @@ class Convolution:
             )
 
     def __call__(self, *tensors):
-        inputs = tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, axis=-1)
-        kernel = ops.convert_to_tensor(self.kernel, inputs.dtype)
-        outputs = backend.convolution(inputs, kernel, self.strides, self.padding)
-        if self.bias is not None:
-            outputs = outputs + ops.convert_to_tensor(self.bias, outputs.dtype)
-        if len(self.outputs) == 1:
-            return outputs
-        return ops.split(outputs, np.cumsum(self.outputs)[:-1].tolist(), axis=-1)
+        kernel, bias = self.kernel.value, None if self.bias is None else self.bias.value
+        if isinstance(tensors[0], Projection):
+            kernel = tensors[0].compose(kernel)
+            tensors = (tensors[0].maps, *tensors[1:])
+        inputs = tensors[0] if len(tensors) == 1 else backend.concatenate(tensors)
+        if kernel.dtype != inputs.dtype:
+            kernel, bias = (
+                None if w is None else ops.cast(w, inputs.dtype) for w in (kernel, bias)
+            )
+        outputs = backend.convolution(inputs, kernel, bias, self.strides, self.padding)
+        return outputs if len(self.outputs) == 1 else backend.split(outputs, self.outputs)
 
 
 class BlockwiseUniform(keras.initializers.Initializer):

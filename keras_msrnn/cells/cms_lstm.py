@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_msrnn import backend
 from keras_msrnn.cells.convlstm import ConvLSTMCell
 from keras_msrnn.cells.spatial import block_attention
 from keras_msrnn.registry import register
@@ -74,7 +75,7 @@ class CMSLSTMCell(ConvLSTMCell):
         ]
         z_h, z_m = ops.split(self.merge(*attended), 2, axis=2)
         z = self.summary(z_h, z_m)
-        i, g, o = ops.split(self.expression_gates(h, z), 3, axis=-1)
+        i, g, o = backend.split(self.expression_gates(h, z), 3)
         i = ops.sigmoid(i)
         c = (1 - i) * c + i * ops.tanh(g)
         h = ops.sigmoid(o) * c

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_msrnn import backend
 from keras_msrnn.cells.cell import ConvRNNCell
 from keras_msrnn.registry import register
 
@@ -35,6 +36,8 @@ class ConvLSTMCell(ConvRNNCell):
         Nowcasting", arXiv 1506.04214, equation 3.
     """
 
+    convolves_inputs = True
+
     def build(self, inputs_shape, states_shape=None):
         super().build(inputs_shape)
         self.gates = self.add_convolution(
@@ -43,7 +46,7 @@ class ConvLSTMCell(ConvRNNCell):
 
     def call(self, inputs, states, training=None):
         h, c = states
-        i, f, g, o = ops.split(self.gates(inputs, h), 4, axis=-1)
+        i, f, g, o = backend.split(self.gates(inputs, h), 4)
         c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
         h = ops.sigmoid(o) * ops.tanh(c)
         return h, [h, c]

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_msrnn import backend
 from keras_msrnn.cells.predrnn import PredRNNCell
 from keras_msrnn.cells.spatial import check_compat
 from keras_msrnn.registry import register
@@ -66,15 +67,15 @@ class MIMCell(PredRNNCell):
     def step(self, inputs, states):
         h, c, m, n, s, x_prev = states
         change = inputs - x_prev
-        i, f, g = ops.split(self.change_gates(change, n), 3, axis=-1)
+        i, f, g = backend.split(self.change_gates(change, n), 3)
         n = ops.sigmoid(f) * n + ops.sigmoid(i) * ops.tanh(g)
         difference = ops.sigmoid(self.change_output(change, n)) * ops.tanh(n)
 
-        i, f, g, o = ops.split(self.trend_gates(difference, c), 4, axis=-1)
+        i, f, g, o = backend.split(self.trend_gates(difference, c), 4)
         s = ops.sigmoid(f) * s + ops.sigmoid(i) * ops.tanh(g)
         kept = ops.sigmoid(o + self.trend_output(s)) * ops.tanh(s)
 
-        i, g, o = ops.split(self.gates(inputs, h), 3, axis=-1)
+        i, g, o = backend.split(self.gates(inputs, h), 3)
         c = kept + ops.sigmoid(i) * ops.tanh(g)
         h, m, inner = self.spatiotemporal_output(inputs, c, m, o)
         return h, [h, c, m, n, s, inputs], inner

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_msrnn import backend
 from keras_msrnn.cells.cell import ConvRNNCell, positive_integer
 from keras_msrnn.registry import register
 
@@ -37,6 +38,7 @@ class MKLSTMCell(ConvRNNCell):
     """
 
     state_names = ("h", "c", "c_large")
+    convolves_inputs = True
 
     def __init__(self, filters, kernel_size=3, *, large_kernel_size=5, seed=None, **kwargs):
         super().__init__(filters, kernel_size, seed=seed, **kwargs)
@@ -65,5 +67,5 @@ class MKLSTMCell(ConvRNNCell):
 
 
 def _update(c, gates):
-    i, f, g, o = ops.split(gates, 4, axis=-1)
+    i, f, g, o = backend.split(gates, 4)
     return ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g), o

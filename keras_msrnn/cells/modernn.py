@@ -53,21 +53,22 @@ class MoDeRNNCell(ConvLSTMCell):
 
     def call(self, inputs, states, training=None):
         h, c = states
+        to_input, to_state = (_mean(c, h.dtype) for c in (self.state_to_input, self.input_to_state))
         for exchange in range(EXCHANGES):
             if exchange % 2 == 0:
-                inputs = _gate(self.state_to_input, h) * inputs
+                inputs = 2 * ops.sigmoid(backend.convolution(h, *to_input)) * inputs
             else:
-                h = _gate(self.input_to_state, inputs) * h
+                h = 2 * ops.sigmoid(backend.convolution(inputs, *to_state)) * h
         return super().call(inputs, [h, c])
 
 
-def _gate(convolutions, x):
-    """Sums convolutions with kernels of several sizes as one, by the sum of the kernels."""
+def _mean(convolutions, dtype):
+    """The mean of convolutions with kernels of several sizes as one: its kernel and bias."""
     size = max(CONTEXT_KERNELS)
     kernel = bias = 0
     for convolution in convolutions:
         border = (size - convolution.kernel.shape[0]) // 2
-        small = ops.convert_to_tensor(convolution.kernel, x.dtype)[None]
+        small = ops.convert_to_tensor(convolution.kernel)[None]
         kernel += backend.pad(small, (border, border), (border, border))[0]
-        bias += ops.convert_to_tensor(convolution.bias, x.dtype)
-    return 2 * ops.sigmoid((backend.convolution(x, kernel) + bias) / len(convolutions))
+        bias += ops.convert_to_tensor(convolution.bias)
+    return [ops.cast(w / len(convolutions), dtype) for w in (kernel, bias)]

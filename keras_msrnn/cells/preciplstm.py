@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_msrnn import backend
 from keras_msrnn.cells.cell import ConvRNNCell, positive_integer
 from keras_msrnn.cells.spatial import local_attention
 from keras_msrnn.registry import register
@@ -68,7 +69,7 @@ class PrecipLSTMCell(ConvRNNCell):
         h, c, m, ms, mt, x_prev = states
         attended = local_attention(*self.attention(inputs), self.window)
         x = inputs + self.attended(attended)
-        i, f, g, o = ops.split(self.gates(x, h), 4, axis=-1)
+        i, f, g, o = backend.split(self.gates(x, h), 4)
         c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
         m = _update(m, self.memory_gates(x, m))
         ms = _update(ms, self.spatial_gates(x, ms))
@@ -83,5 +84,5 @@ class PrecipLSTMCell(ConvRNNCell):
 
 
 def _update(memory, gates):
-    i, f, g = ops.split(gates, 3, axis=-1)
+    i, f, g = backend.split(gates, 3)
     return ops.sigmoid(f) * memory + ops.sigmoid(i) * ops.tanh(g)

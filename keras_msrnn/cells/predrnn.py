@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_msrnn import backend
 from keras_msrnn.cells.cell import Convolution, ConvRNNCell
 from keras_msrnn.multi_scale_rnn import MultiScaleRNN
 from keras_msrnn.registry import register
@@ -40,6 +41,7 @@ class PredRNNCell(ConvRNNCell):
     state_names = ("h", "c", "m")
     climbing_states = ("m",)
     gate_count = 4
+    convolves_inputs = True
 
     def build(self, inputs_shape, states_shape=None):
         super().build(inputs_shape)
@@ -55,7 +57,7 @@ class PredRNNCell(ConvRNNCell):
     def step(self, inputs, states):
         """`call` that returns the inner tensors, on which other models build, third."""
         h, c, m = states
-        i, f, g, o = ops.split(self.gates(inputs, h), 4, axis=-1)
+        i, f, g, o = backend.split(self.gates(inputs, h), 4)
         delta_c = ops.sigmoid(i) * ops.tanh(g)
         c = ops.sigmoid(f) * c + delta_c
         h, m, inner = self.spatiotemporal_output(inputs, c, m, o)
@@ -63,7 +65,7 @@ class PredRNNCell(ConvRNNCell):
 
     def spatiotemporal_output(self, inputs, c, m, o):
         """The part behind the cell memory, which MIM shares: new `m`, output gate and `h`."""
-        i, f, g = ops.split(self.memory_gates(inputs, m), 3, axis=-1)
+        i, f, g = backend.split(self.memory_gates(inputs, m), 3)
         delta_m = ops.sigmoid(i) * ops.tanh(g)
         m = ops.sigmoid(f) * m + delta_m
         memories = ops.concatenate([c, m], axis=-1)

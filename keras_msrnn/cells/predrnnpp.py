@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_msrnn import backend
 from keras_msrnn.cells.cell import ConvRNNCell
 from keras_msrnn.registry import register
 
@@ -39,6 +40,7 @@ class CausalLSTMCell(ConvRNNCell):
 
     state_names = ("h", "c", "m")
     climbing_states = ("m",)
+    convolves_inputs = True
 
     def __init__(self, filters, kernel_size=3, *, highway=False, seed=None, **kwargs):
         super().__init__(filters, kernel_size, seed=seed, **kwargs)
@@ -64,13 +66,13 @@ class CausalLSTMCell(ConvRNNCell):
     def call(self, inputs, states, training=None):
         h, c, m, *z = states
         if self.highway:
-            p, q = ops.split(self.highway_gates(inputs, z[0]), 2, axis=-1)
+            p, q = backend.split(self.highway_gates(inputs, z[0]), 2)
             q = ops.sigmoid(q)
             inputs = q * ops.tanh(p) + (1 - q) * z[0]
             z = [inputs]
-        i, f, g = ops.split(self.gates(inputs, h, c), 3, axis=-1)
+        i, f, g = backend.split(self.gates(inputs, h, c), 3)
         c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-        i, f, g = ops.split(self.memory_gates(inputs, c, m), 3, axis=-1)
+        i, f, g = backend.split(self.memory_gates(inputs, c, m), 3)
         m = ops.sigmoid(f) * ops.tanh(self.memory(m)) + ops.sigmoid(i) * ops.tanh(g)
         o = ops.tanh(self.output_gate(inputs, c, m))
         h = o * ops.tanh(self.fusion(c, m))

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_msrnn import backend
 from keras_msrnn.cells.cell import ConvRNNCell, positive_integer
 from keras_msrnn.cells.spatial import check_compat, warp
 from keras_msrnn.registry import register
@@ -39,6 +40,7 @@ class TrajGRUCell(ConvRNNCell):
     """
 
     state_names = ("h",)
+    convolves_inputs = True
 
     def __init__(self, filters, kernel_size=3, *, links=10, compat=None, seed=None, **kwargs):
         super().__init__(filters, kernel_size, seed=seed, **kwargs)
@@ -62,8 +64,8 @@ class TrajGRUCell(ConvRNNCell):
         flow = ops.reshape(flow, (batch, height, width, self.links, 2))
         warped = warp(h, -flow, compat=self.compat)
         warped = ops.reshape(warped, (batch, height, width, self.links * self.filters))
-        z_x, r_x, n_x = ops.split(self.input_gates(inputs), 3, axis=-1)
-        z_h, r_h, n_h = ops.split(self.warped_gates(warped), 3, axis=-1)
+        z_x, r_x, n_x = backend.split(self.input_gates(inputs), 3)
+        z_h, r_h, n_h = backend.split(self.warped_gates(warped), 3)
         z = ops.sigmoid(z_x + z_h)
         n = leaky_relu(n_x + ops.sigmoid(r_x + r_h) * n_h)
         h = (1 - z) * n + z * h

@@ -232,5 +232,6 @@ def _is_symbolic(x):
     return isinstance(x, keras.KerasTensor)
 
 
-def _convolution(inputs, kernel, strides=1, padding="same"):
-    return ops.conv(inputs, kernel, strides=strides, padding=padding, data_format="channels_last")
+def _convolution(inputs, kernel, bias=None, strides=1, padding="same"):
+    outputs = ops.conv(inputs, kernel, strides, padding, data_format="channels_last")
+    return outputs if bias is None else outputs + bias

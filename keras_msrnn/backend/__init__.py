@@ -1,0 +1,27 @@
+"""The one place where backends differ: convolution, loops, rematerialisation, compilation.
+
+Everything else in the package is written with `keras.ops`. Each function here gives the same
+numbers on TensorFlow, JAX and PyTorch; it exists because the portable operation is missing
+(a loop whose outputs differ in shape from its state, rematerialisation on TensorFlow) or slow
+(the gradient of a convolution inside a JAX loop on the CPU).
+"""
+
+from keras_msrnn.backend.attention import attention
+from keras_msrnn.backend.execution import compile_inference, replica, supports_jit
+from keras_msrnn.backend.loops import REMAT_MODES, rematerialise, scan
+from keras_msrnn.backend.maps import concatenate, convolution, pad, split, upsample_bilinear
+
+__all__ = [
+    "REMAT_MODES",
+    "attention",
+    "compile_inference",
+    "concatenate",
+    "convolution",
+    "pad",
+    "rematerialise",
+    "replica",
+    "scan",
+    "split",
+    "supports_jit",
+    "upsample_bilinear",
+]

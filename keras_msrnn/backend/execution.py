@@ -1,0 +1,56 @@
+"""Compilation, and replicas of a model."""
+
+import keras
+
+
+def replica():
+    """`(index, count)` of this replica of the model in data-parallel training.
+
+    JAX has one program over the whole batch; TensorFlow and PyTorch have one for each replica,
+    which sees its share of the batch.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        if context is not None and context.num_replicas_in_sync > 1:
+            return context.replica_id_in_sync_group, context.num_replicas_in_sync
+    elif keras.backend.backend() == "torch":
+        import torch.distributed
+
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def supports_jit():
+    """Whether Keras may compile a model with a `scan` by XLA, as it does by default on GPUs.
+
+    XLA refuses the gradient of a `tf.while_loop` whose shapes are known only when it runs.
+    """
+    return keras.backend.backend() != "tensorflow"
+
+
+def compile_inference(layer, function):
+    """Compiles `function`, which uses the weights of `layer` and needs no gradient.
+
+    Its arguments are nested tensors; it may not change a variable.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        @jax.jit
+        def pure(values, *args):
+            mapping = list(zip(layer.variables, values))
+            with keras.StatelessScope(state_mapping=mapping):
+                return function(*args)
+
+        return lambda *args: pure([v.value for v in layer.variables], *args)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, reduce_retracing=True)
+    import torch
+
+    return torch.no_grad()(function)
