@@ -124,7 +124,7 @@ class Forecaster(keras.Model):
         self.built = True
 
     def get_build_config(self):
-        return {"input_shape": (None, *self.context_shape)}
+        return {"input_shape": (None, None, None, None, self.channels)}
 
     # The roll-out
 
@@ -413,12 +413,17 @@ class Forecaster(keras.Model):
             "fill_missing": self.fill_missing,
             "check_finite": self.check_finite,
             "seed": self.seed,
+            "context_shape": self.context_shape,  # not an argument: a loaded model exports as it is
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config["rnn"] = keras.saving.deserialize_keras_object(config["rnn"], custom_objects)
-        return cls(**config)
+        context_shape = config.pop("context_shape", None)
+        model = cls(**config)
+        if context_shape is not None:
+            model.context_shape = tuple(context_shape)
+        return model
 
 
 get_schedule = sampling.get

@@ -2,8 +2,9 @@
 
     KERAS_BACKEND=jax python tests/export_matrix.py [model ...]
 
-prints a line for each model, plain and multi-scale, with the largest difference to `predict` in the
-other runtime, or the error; batches of 2 and of 1 (LiteRT: 1) go through the same file.
+prints a table, for each model plain and multi-scale, of the largest difference to `predict` in the
+other runtime, or the error. Batches of 2 and of 1 (LiteRT: 1) go through the same file, and frames
+one by one through a SavedModel.
 """
 
 import os
@@ -11,7 +12,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -24,27 +24,38 @@ from keras_msrnn.export import FORMATS, SUFFIXES
 # TensorFlow alone, which imports Keras itself if it is there.
 SERVE = """
 import sys
+import traceback
+
 sys.modules.update(dict.fromkeys(("keras", "keras_msrnn", "jax", "torch")))
 import numpy as np
 import tensorflow as tf
 
-for folder in sys.argv[1:]:
-    served, contexts = tf.saved_model.load(folder), np.load(folder + ".npy")
+
+def forecasts(served, contexts):
     reply = served.start(contexts[:, 0])
     for frame in np.moveaxis(contexts[:, 1:], 1, 0):
-        forecast = reply.pop("forecast")
+        reply.pop("forecast")
         reply = served.update(frame, reply)
     whole, one = served.serve(contexts), served.serve(contexts[:1])
-    np.savez(folder + ".npz", whole=whole, one=one, streamed=reply["forecast"])
+    return {"whole": whole, "one": one, "streamed": reply["forecast"]}
+
+
+contexts = np.load(sys.argv[1])
+for folder in sys.argv[2:]:
+    try:
+        np.savez(folder + ".npz", **forecasts(tf.saved_model.load(folder), contexts))
+    except Exception:
+        traceback.print_exc()
 """
 
 
 def forecast_with_tensorflow(folders, context):
-    """Loads SavedModels in one other process; the forecasts of each by name."""
-    for folder in folders:
-        np.save(f"{folder}.npy", context)
-    subprocess.run([sys.executable, "-c", SERVE, *map(str, folders)], check=True)
-    return [np.load(f"{folder}.npz") for folder in folders]
+    """Serves SavedModels in another process; the forecasts of each by name, `None` if it fails."""
+    contexts = f"{folders[0]}_context.npy"
+    np.save(contexts, context)
+    subprocess.run([sys.executable, "-c", SERVE, contexts, *map(str, folders)], check=True)
+    files = [pathlib.Path(f"{folder}.npz") for folder in folders]
+    return [np.load(file) if file.exists() else None for file in files]
 
 
 def forecast_elsewhere(path, context):
@@ -71,34 +82,49 @@ def forecast_elsewhere(path, context):
 
 
 def main(names):
-    context = np.random.default_rng(0).uniform(size=(2, 3, 18, 20, 1)).astype("float32")
-    backend = keras.backend.backend()
-    print("| model | " + " | ".join(FORMATS[backend]) + " |", flush=True)
-    for name in names or keras_msrnn.list_models():
-        for multiscale in (False, True):
-            model = keras_msrnn.build(name, multiscale, filters=4, scales=3, horizon=4, seed=0)
-            expected = model.predict(context, verbose=0)
-            with tempfile.TemporaryDirectory() as folder:
-                row = [check(model, f, folder, context, expected) for f in FORMATS[backend]]
-            print(f"| {'ms-' * multiscale}{name} | {' | '.join(row)} |", flush=True)
+    context = np.random.default_rng(0).uniform(size=(2, 2, 10, 12, 1)).astype("float32")
+    formats, rows = FORMATS[keras.backend.backend()], {}
+    with tempfile.TemporaryDirectory() as root:
+        folders = {}
+        for name in names or keras_msrnn.list_models():
+            for multiscale in (False, True):
+                title = "ms-" * multiscale + name
+                folder = pathlib.Path(root, title)
+                folder.mkdir()
+                options = {"filters": 4, "scales": 3, "horizon": 2, "seed": 0}
+                model = keras_msrnn.build(name, multiscale, **options)
+                expected = model.predict(context, verbose=0)
+                rows[title] = {f: check(model, f, folder, context, expected) for f in formats}
+                if rows[title].get("tf_saved_model") == "exported":
+                    folders[title] = folder / "model", expected
+                print(title, rows[title], file=sys.stderr, flush=True)
+        if folders:
+            served = forecast_with_tensorflow([folder for folder, _ in folders.values()], context)
+            for title, found in zip(folders, served):
+                found = found and [found[key] for key in ("whole", "one", "streamed")]
+                rows[title]["tf_saved_model"] = difference(found, folders[title][1])
+    print(f"| model | {' | '.join(formats)} |", "|---" * (1 + len(formats)) + "|", sep="\n")
+    for title, row in rows.items():
+        print(f"| {title} | {' | '.join(row.values())} |")
 
 
 def check(model, format, folder, context, expected):
-    path, begin = pathlib.Path(folder, "model" + SUFFIXES[format]), time.perf_counter()
+    """The largest difference, or what went wrong; `"exported"` for what is served later."""
+    path = pathlib.Path(folder, "model" + SUFFIXES[format])
     try:
         model.export(path, format, verbose=False)
-        seconds = time.perf_counter() - begin
         if format == "tf_saved_model":
-            [found] = forecast_with_tensorflow([path], context)
-            found = [found[key] for key in ("whole", "one", "streamed")]
-        elif format == "litert":
-            found = [forecast_elsewhere(path, context[:1])]
-        else:
-            found = [forecast_elsewhere(path, context[:n]) for n in (2, 1)]
-        error = max(float(np.abs(x - expected[: len(x)]).max()) for x in found)
+            return "exported"
+        sizes = (1,) if format == "litert" else (2, 1)
+        return difference([forecast_elsewhere(path, context[:n]) for n in sizes], expected)
     except Exception as error:
         return f"{type(error).__name__}: {error}"[-300:].replace("\n", " ").replace("|", "/")
-    return f"{error:.0e}, {seconds:.0f} s"
+
+
+def difference(found, expected):
+    if found is None:
+        return "fails when it is served"
+    return f"{max(float(np.abs(x - expected[: len(x)]).max()) for x in found):.0e}"
 
 
 if __name__ == "__main__":
