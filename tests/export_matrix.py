@@ -1,6 +1,6 @@
 """Exports every model in every format of the backend, and compares the forecasts elsewhere.
 
-    KERAS_BACKEND=jax python tests/export_matrix.py [model ...]
+    KERAS_BACKEND=jax python tests/export_matrix.py [model or format ...]
 
 prints a table, for each model plain and multi-scale, of the largest difference to `predict` in the
 other runtime, or the error. Batches of 2 and of 1 (LiteRT: 1) go through the same file, and frames
@@ -12,6 +12,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -81,12 +82,16 @@ def forecast_elsewhere(path, context):
     return torch.export.load(path).module()(torch.from_numpy(context)).detach().numpy()
 
 
-def main(names):
+def main(arguments):
+    # OpenVINO reports each conversion to its makers, from a forked process. Not from here.
+    sys.modules.setdefault("openvino_telemetry", None)
     context = np.random.default_rng(0).uniform(size=(2, 2, 10, 12, 1)).astype("float32")
-    formats, rows = FORMATS[keras.backend.backend()], {}
+    possible, rows = FORMATS[keras.backend.backend()], {}
+    formats = [f for f in possible if f in arguments] or list(possible)
+    names = [name for name in arguments if name not in possible] or keras_msrnn.list_models()
     with tempfile.TemporaryDirectory() as root:
         folders = {}
-        for name in names or keras_msrnn.list_models():
+        for name in names:
             for multiscale in (False, True):
                 title = "ms-" * multiscale + name
                 folder = pathlib.Path(root, title)
@@ -97,7 +102,8 @@ def main(names):
                 rows[title] = {f: check(model, f, folder, context, expected) for f in formats}
                 if rows[title].get("tf_saved_model") == "exported":
                     folders[title] = folder / "model", expected
-                print(title, rows[title], file=sys.stderr, flush=True)
+                seconds = f"{time.process_time():.0f} s"
+                print(title, rows[title], seconds, file=sys.stderr, flush=True)
         if folders:
             served = forecast_with_tensorflow([folder for folder, _ in folders.values()], context)
             for title, found in zip(folders, served):

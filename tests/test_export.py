@@ -17,8 +17,8 @@ BACKEND = keras.backend.backend()
 MODELS = {
     "convlstm": {"multiscale": False, "patch_size": 2},
     "predrnn": {},
-    "motionrnn": {},
-    "cms-lstm": {},
+    "trajgru": {"links": 2},
+    "preciplstm": {"window": 3},
 }
 FROM_FILE = """
 import sys
@@ -38,7 +38,13 @@ pytestmark = [
 
 @pytest.fixture
 def context():
-    return np.random.default_rng(0).uniform(size=(2, 3, 14, 18, 1)).astype("float32")
+    return np.random.default_rng(0).uniform(size=(2, 2, 10, 13, 1)).astype("float32")
+
+
+@pytest.fixture(autouse=True)
+def _no_telemetry(monkeypatch):
+    """OpenVINO reports each conversion to its makers, from a forked process. Not from tests."""
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", None)
 
 
 def test_saved_models_are_served_by_tensorflow_alone(small_model, context, tmp_path, capfd):
@@ -51,7 +57,7 @@ def test_saved_models_are_served_by_tensorflow_alone(small_model, context, tmp_p
             model.export(folders[-1])
     printed = capfd.readouterr().out.splitlines()
     assert [line for line in printed if line.startswith("Exported")] == [
-        f"Exported to {folder}: context (None, 3, 14, 18, 1), horizon 2." for folder in folders
+        f"Exported to {folder}: context (None, 2, 10, 13, 1), horizon 2." for folder in folders
     ]
 
     # Trained on any backend, exported and served with TensorFlow.
@@ -72,8 +78,8 @@ def test_saved_models_are_served_by_tensorflow_alone(small_model, context, tmp_p
 
 @pytest.mark.parametrize(
     ("format", "name"),
-    [*(("onnx", name) for name in MODELS), ("openvino", "predrnn"), ("litert", "motionrnn")]
-    + [("litert", "cms-lstm"), ("torch", "motionrnn")],
+    [("onnx", "predrnn"), ("onnx", "trajgru"), ("openvino", "convlstm"), ("litert", "predrnn")]
+    + [("torch", "trajgru")],
 )
 def test_other_formats(format, name, small_model, context, tmp_path):
     model = small_model(name, horizon=2, **MODELS[name])
@@ -92,7 +98,7 @@ def test_other_formats(format, name, small_model, context, tmp_path):
 
 def test_missing_values_and_a_fixed_batch(small_model, context, tmp_path):
     model = small_model(fill_missing=0, horizon=2)
-    context[0, 1, 2:5] = np.nan
+    context[0, 1, 2:4] = np.nan
     expected = model.predict(context, verbose=0)
     format = "torch" if BACKEND == "torch" else "tf_saved_model"
     path = tmp_path / f"model{SUFFIXES[format]}"
@@ -111,14 +117,11 @@ def test_missing_values_and_a_fixed_batch(small_model, context, tmp_path):
 def test_the_last_context_is_remembered(small_model, sequences, tmp_path):
     model = small_model(channels=None)
     assert model.context_shape == (None, None, None, None)
-    model.fit(*sequences(), verbose=0)
-    assert model.context_shape == (3, 8, 8, 1)
-    model.predict(sequences(context=4, height=10)[0], verbose=0)
-    model.predict(sequences()[0], verbose=0)
-    model.predict(sequences(context=4, height=10)[0], verbose=0)  # compiled before
-    assert model.context_shape == (4, 10, 8, 1)
+    for context in (3, 4, 3):  # the last is compiled already
+        model.predict(sequences(context=context)[0], verbose=0)
+        assert model.context_shape == (context, 8, 8, 1)
     model.save(tmp_path / "model.keras")
-    assert keras.saving.load_model(tmp_path / "model.keras").context_shape == (4, 10, 8, 1)
+    assert keras.saving.load_model(tmp_path / "model.keras").context_shape == (3, 8, 8, 1)
 
 
 def test_errors(small_model, context, tmp_path, monkeypatch):
