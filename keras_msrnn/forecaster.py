@@ -1,9 +1,11 @@
 """`Forecaster`: a recurrent stack between an embedding and a head, rolled out over time."""
 
+import types
+
 import keras
 from keras import ops
 
-from keras_msrnn import backend, checks, sampling
+from keras_msrnn import backend, checks, export, sampling
 from keras_msrnn.cells.cell import Projection, positive_integer
 from keras_msrnn.multi_scale_rnn import MultiScaleRNN
 from keras_msrnn.patches import depth_to_space, space_to_depth
@@ -89,8 +91,9 @@ class Forecaster(keras.Model):
         self.check_finite = check_finite
         self.seed = seed
         self._seed_generator = keras.random.SeedGenerator(seed)
-        self._predict_functions = {}
-        self._stream_functions = {}
+        # TensorFlow cannot save a model one of whose dictionaries holds functions.
+        self._compiled = types.SimpleNamespace(predict={}, stream={})
+        self.context_shape = (None, None, None, self.channels)
         if self.sampling is not None and not self.sampling.built:
             self.sampling.build()
         if self.channels is not None:
@@ -99,6 +102,7 @@ class Forecaster(keras.Model):
     def build(self, input_shape):
         context_shape = input_shape["context"] if isinstance(input_shape, dict) else input_shape
         self.channels = checks.check_context_shape(context_shape, self.channels)
+        self.context_shape = tuple(context_shape[1:])
         if self.built:
             return
         patch_channels = self.channels * self.patch_size**2
@@ -129,6 +133,7 @@ class Forecaster(keras.Model):
         if isinstance(inputs, dict):
             context, future = inputs["context"], inputs.get("future")
         checks.check_context_shape(context.shape, self.channels)
+        self.context_shape = tuple(context.shape[1:])
         if future is not None:
             checks.check_future_shape(future.shape, context.shape)
             future = ops.cast(future, self.variable_dtype)
@@ -339,15 +344,16 @@ class Forecaster(keras.Model):
         context = arguments["x"]
         if hasattr(context, "shape"):
             checks.check_arrays(context, None, self.channels, self.check_finite)
+            self.context_shape = tuple(context.shape[1:])
         elif self.check_finite:
             arguments["x"] = checks.check_finite_batches(context)
         # One compiled function for each horizon and shape: compilers handle fixed shapes best.
         if self.predict_function is None:  # `compile` has been called
-            self._predict_functions = {}
+            self._compiled.predict = {}
         key = (self.horizon, tuple(getattr(context, "shape", ()))[1:])
-        self.predict_function = self._predict_functions.get(key)
+        self.predict_function = self._compiled.predict.get(key)
         forecast = super().predict(**arguments)
-        self._predict_functions[key] = self.predict_function
+        self._compiled.predict[key] = self.predict_function
         return forecast
 
     def forecast(self, context, steps=None, **kwargs):
@@ -372,6 +378,41 @@ class Forecaster(keras.Model):
         """Returns a `ForecastStream`, which takes frames one by one as they come in."""
         return ForecastStream(self)
 
+    def export(self, *args, **kwargs):
+        """Writes the function from a context to its forecasts for a runtime without this package.
+
+        Nothing is overwritten. The context has the length and size of the last one that the model
+        saw; the number of forecasts is `horizon`.
+
+        Args:
+            filepath: String or path, the folder of a SavedModel, or a file with the suffix of its
+                format: `.onnx`, `.xml` (OpenVINO), `.tflite` (LiteRT), `.pt2` (PyTorch).
+            format: `"tf_saved_model"` (TensorFlow and JAX), `"onnx"` and `"openvino"` (TensorFlow
+                and PyTorch), `"litert"` (TensorFlow) or `"torch"` (PyTorch).
+            verbose: `True` for what Keras prints, `False` for nothing, else one line.
+            input_signature: The context's shape `(batch, time, height, width, channels)`, or a
+                `keras.InputSpec`. Only `batch` may be `None`, which leaves it free; LiteRT makes
+                it 1.
+            **kwargs: Those of `keras.Model.export`, such as `opset_version`.
+
+        A SavedModel has three endpoints: `serve(context)` returns the forecasts. `start(frame)` and
+        `update(frame, states)` take frames one by one; both return a dictionary of the `forecast`
+        and the states for the next `update`.
+
+        Example:
+
+        >>> model = keras_msrnn.build("convlstm", filters=4, horizon=3)
+        >>> forecast = model.predict(np.zeros((1, 5, 16, 16, 1)), verbose=0)
+        >>> model.export("forecaster")  # doctest: +SKIP
+
+        Raises:
+            ValueError: if the model has no weights, its context's shape is not known, or the
+                backend cannot write the format; the message says what can.
+            FileExistsError: if there is something at `filepath`.
+            ImportError: if a package is missing.
+        """
+        return export.export(self, *args, **kwargs)
+
     def get_config(self):
         schedule = self.sampling
         return {
@@ -384,12 +425,17 @@ class Forecaster(keras.Model):
             "fill_missing": self.fill_missing,
             "check_finite": self.check_finite,
             "seed": self.seed,
+            "context_shape": self.context_shape,  # not an argument: a loaded model exports as it is
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config["rnn"] = keras.saving.deserialize_keras_object(config["rnn"], custom_objects)
-        return cls(**config)
+        context_shape = config.pop("context_shape", None)
+        model = cls(**config)
+        if context_shape is not None:
+            model.context_shape = tuple(context_shape)
+        return model
 
 
 get_schedule = sampling.get

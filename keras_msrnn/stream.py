@@ -65,7 +65,7 @@ class ForecastStream:
         self.states = None
 
     def _function(self, steps, shape):
-        functions = self.model._stream_functions
+        functions = self.model._compiled.stream
         if (steps, shape) not in functions:
 
             def advance(frame, states):
