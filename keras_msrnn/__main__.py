@@ -102,10 +102,12 @@ def _run(command, options):
     try:
         importlib.import_module(COMMANDS[command][0]).run(**options)
     except KeyboardInterrupt:
-        again = (
-            ": the same command goes on where it stopped" if command in ("train", "tune") else ""
-        )
-        print(f"\nkeras-msrnn {command}: stopped{again}.", file=sys.stderr)
+        again = {
+            "train": f"`keras-msrnn train {options.get('folder')}`",
+            "tune": "the same command",
+        }
+        more = f"; {again[command]} goes on where it was" if command in again else ""
+        print(f"\nkeras-msrnn {command}: stopped{more}.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # such as `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
