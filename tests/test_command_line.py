@@ -35,6 +35,9 @@ DIGITS = (
 TRAIN = f"{DIGITS} {TINY} --epochs 3 --learning-rate 0.003 --schedule cosine"
 
 
+LENGTHS = "--context 2 --horizon 2"
+
+
 def run(*arguments):
     """Exit code of the command line."""
     return main([word for part in arguments for word in str(part).split()])
@@ -343,8 +346,11 @@ def test_profile(tmp_path, monkeypatch, capsys):
         ("train new --data taxibj --path . --digits x", "`--digits` is not an option"),
         ("train new --data frames.npy --scaling low high", "`--scaling` must be"),
         ("train new --data frames.npy --scaling rain --zr 200", "`zr` must be"),
-        ("train new --data frames.npy", "have missing values"),
-        ("train new --data frames.npy --loss balanced", "`--loss balanced`"),
+        (f"train new --data frames.npy {LENGTHS}", "have missing values"),
+        (
+            "train new --data frames.npy --context 2 --horizon 2 --loss balanced",
+            "`--loss balanced`",
+        ),
         (f"train new {DIGITS} --model predrn", "Did you mean 'predrnn'"),
         (f"train new {DIGITS} --model ms-predrnn --plain", "`--plain` contradicts"),
         (f"train new {DIGITS} --set links=3", "`links` is not an option of 'predrnn'"),
@@ -355,7 +361,7 @@ def test_profile(tmp_path, monkeypatch, capsys):
         (f"train . {DIGITS}", "must be new, empty"),
         ("evaluate nowhere", "no run and no model nowhere"),
         ("evaluate .", "must be the folder of a run"),
-        ("evaluate frames.npy --data moving-mnist", "cannot be read"),
+        ("evaluate frames.npy --data moving-mnist", "must be a `.keras` file"),
         ("profile --height 0", "must"),
     ],
 )

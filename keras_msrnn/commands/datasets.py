@@ -129,8 +129,7 @@ def open_frames(name: str, path: str, options: dict) -> Any:
             return data.load_rain(path)
         dataset = options.get("dataset")
         if dataset is None:
-            names = []
-            file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else 0)
+            names = _data_sets(file)
             if len(names) != 1:
                 raise ValueError(
                     f"`--dataset` must say which of the data sets of {path} holds the frames. It "
@@ -140,6 +139,17 @@ def open_frames(name: str, path: str, options: dict) -> Any:
         if not isinstance(file.get(dataset), h5py.Dataset):
             raise ValueError(f"`--dataset` must be a data set of {path}. Received: {dataset}.")
     return h5py.File(path, "r")[dataset]
+
+
+def _data_sets(file):
+    names = []
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset):
+            names.append(name)
+
+    file.visititems(visit)
+    return names
 
 
 def own_scaling(scaling: list | None, zr: list | None) -> dict:

@@ -7,6 +7,7 @@ import pathlib
 import platform
 import shlex
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -121,10 +122,9 @@ def find_model(path):
 
 def load_model(path):
     """Loads a forecaster."""
-    try:
-        model = keras.saving.load_model(path)
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{path} cannot be read as a `.keras` file: {error}") from error
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} must be a `.keras` file. Received: another one, or half of one.")
+    model = keras.saving.load_model(path)
     if not hasattr(model, "forecast"):
         raise ValueError(f"{path} must be a forecaster of keras_msrnn. Received: {model!r}.")
     return model
