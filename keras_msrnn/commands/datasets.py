@@ -80,17 +80,14 @@ def resolve(given: dict) -> dict:
     Raises:
         ValueError: If an option is not one of the data set, or one that it needs is missing.
     """
-    given = dict(given)
     name = given["data"]
-    if kind(name) == FRAMES:
-        if not pathlib.Path(name).exists():
-            close = difflib.get_close_matches(name, DATA_SETS, n=1)
-            hint = f"Did you mean {close[0]!r}? " if close else ""
-            raise ValueError(
-                f"`--data` must be one of {', '.join(known())}, or the path of frames. "
-                f"Received: {name}, which does not exist. {hint}"
-            )
-        given["data"] = str(pathlib.Path(name).absolute())
+    if kind(name) == FRAMES and not pathlib.Path(name).exists():
+        close = difflib.get_close_matches(name, DATA_SETS, n=1)
+        hint = f"Did you mean {close[0]!r}? " if close else ""
+        raise ValueError(
+            f"`--data` must be one of {', '.join(known())}, or the path of frames. "
+            f"Received: {name}, which does not exist. {hint}"
+        )
     defaults = DATA_SETS[kind(name)].defaults
     for option in sorted(set(given) - set(defaults) - {"data"}):
         own = ", ".join(_flag(option) for option in defaults)
@@ -99,8 +96,15 @@ def resolve(given: dict) -> dict:
     for option, value in options.items():
         if value is REQUIRED:
             raise ValueError(f"`--data {name}` needs `{_flag(option)}`: where its files are.")
-        if option in ("path", "digits") and value is not None:
-            options[option] = str(pathlib.Path(value).absolute())
+    return absolute(options)
+
+
+def absolute(options: dict) -> dict:
+    """`options` with absolute paths, which do not depend on the folder one works in."""
+    options = dict(options)
+    for option in {"data", "path", "digits"} & set(options):
+        if options[option] is not None and options[option] not in known():
+            options[option] = str(pathlib.Path(options[option]).absolute())
     return options
 
 

@@ -59,7 +59,7 @@ def run(model, **given):
 def data_options(run, given):
     """Options of the data: those of the run, changed by what is given."""
     if run is not None:
-        recorded = train.data_options(run.arguments)
+        recorded, given = train.data_options(run.arguments), datasets.absolute(given)
         if given.get("data", recorded["data"]) == recorded["data"]:
             given = {**recorded, **given}
     if "data" not in given:

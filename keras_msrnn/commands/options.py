@@ -16,7 +16,7 @@ MODEL_DEFAULTS = {
     "pooling": "max",
     "interpolation": "bilinear",
     "patch_size": 1,
-    "remat": None,
+    "remat": "none",
     "dtype": "float32",
     "set": [],
 }

@@ -33,7 +33,7 @@ class RunFolder:
         self.record = None
         if (self.path / FILE).is_file():
             self.record = json.loads((self.path / FILE).read_text(encoding="utf-8"))
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.is_file() or any(p.name != f"{FILE}.new" for p in self.path.glob("*")):
             raise FileExistsError(
                 f"The folder of a run must be new, empty, or that of a run that `train` has begun. "
                 f"Received: {path}. Choose another name: nothing is overwritten."
@@ -54,7 +54,7 @@ class RunFolder:
     def check_arguments(self, given):
         """Raises `ValueError` if arguments that are given differ from those of the run."""
         for name, value in as_json(given).items():
-            if name in self.arguments and value != self.arguments[name]:
+            if value != self.arguments.get(name, value):
                 flag = "--" + name.replace("_", "-")
                 raise ValueError(
                     f"The run in {self.path} has `{flag}` {_text(self.arguments[name])}. "

@@ -68,10 +68,9 @@ def run(folder, **given):
     run = RunFolder(folder)
     workers = given.pop("workers", 1)
     if run.record is not None:
-        given = _normalise({**run.arguments, **given})
-        run.check_arguments(given)
+        run.check_arguments(datasets.absolute(given))
         run.check_backend()
-    arguments = _normalise(given)
+    arguments = _normalise({**run.arguments, **given})
     _check(arguments)
     options = data_options(arguments)
     parts = datasets.open_parts(options, arguments["seed"], positive_integer("workers", workers))
