@@ -17,6 +17,17 @@ TRAIN_DIGITS, TEST_DIGITS, TEST_SEQUENCES = 8000, 1000, 256
 LEARNING_RATE = 6e-3
 
 
+def add_arguments(parser):
+    """Adds the options of `run` to a parser of the command line."""
+    add = parser.add_argument
+    add("--model", default="predrnn", help="name of the model (default: %(default)s)")
+    add("--digits", metavar="PATH", help="MNIST idx file to take the digits from")
+    add("--out", metavar="FOLDER", help="new folder for the results")
+    add("--epochs", type=int, default=10, help="default: %(default)s")
+    add("--batches", type=int, default=430, help="per epoch (default: %(default)s)")
+    add("--seed", type=int, default=0, help="default: %(default)s")
+
+
 def run(model="predrnn", *, digits=None, out=None, epochs=10, batches=430, seed=0):
     """Trains, scores, saves and draws; prints what it does.
 
