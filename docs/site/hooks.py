@@ -11,6 +11,18 @@ from latex2mathml.converter import convert
 
 LINK = re.compile(r"(\]\()(\.\./[^)\s#]*)")
 MATH = re.compile(r'<(div|span) class="arithmatex">(.*?)</\1>', re.S)
+# Not every device has a font for mathematics: with these, any serif font does. Names of functions
+# are no operators, and primes, high already, no superscripts.
+PRIME = r"<mi>(&#x0203[2-4];)</mi>"
+TEXT_FONTS = (
+    (r"<mo>([A-Za-z]{2,})</mo>", r'<mi mathvariant="normal">\1</mi>'),
+    (r"<mi>([A-Za-z]{2,})</mi>", r'<mi mathvariant="normal">\1</mi>'),
+    (rf"<msup>(<mi>\w</mi>){PRIME}</msup>", r"<mrow>\1<mo>\2</mo></mrow>"),
+    (
+        rf"<msubsup>(<mi>\w</mi><mi>\w</mi>){PRIME}</msubsup>",
+        r"<mrow><msub>\1</msub><mo>\2</mo></mrow>",
+    ),
+)
 
 
 def on_page_markdown(markdown, page, config, **kwargs):
@@ -30,9 +42,10 @@ def on_page_content(content, **kwargs):
     """Equations, marked by `pymdownx.arithmatex`, become MathML."""
 
     def to_mathml(match):
-        display = "block" if match[1] == "div" else "inline"
-        latex = html.unescape(match[2]).strip()
-        latex = re.sub(r"^\\[\[(]|\\[\])]$", "", latex)
-        return f'<{match[1]} class="math">{convert(latex, display=display)}</{match[1]}>'
+        latex = re.sub(r"^\\[\[(]|\\[\])]$", "", html.unescape(match[2]).strip())
+        math = convert(latex, display="block" if match[1] == "div" else "inline")
+        for pattern, replacement in TEXT_FONTS:
+            math = re.sub(pattern, replacement, math)
+        return f'<{match[1]} class="math">{math}</{match[1]}>'
 
     return MATH.sub(to_mathml, content)

@@ -16,7 +16,7 @@ GREY = "#808080"  # is seen on white and on black
 
 def draw():
     """A panel for each schedule: the probability in the context and after it, over the batches."""
-    figure = Figure(figsize=(7.4, 2.7), layout="constrained")
+    figure = Figure(figsize=(6, 2.5), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, schedule in zip(panels, (ScheduledSampling(STEPS), ReverseScheduledSampling(STEPS))):
         schedule.build()
