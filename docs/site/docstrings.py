@@ -1,7 +1,7 @@
 """Makes the sections of our docstrings that Griffe does not know into Markdown.
 
 `Example:` with `>>>` lines becomes a block of code, `Call arguments:` and `Class attributes:` a
-list, `Reference:` and `Notes:` a paragraph.
+list, `Reference:` and `Notes:` a paragraph. So does `Returns:`, in which ours have no types.
 """
 
 import re
@@ -9,7 +9,7 @@ import textwrap
 
 import griffe
 
-SECTION = re.compile(r"^(Call arguments|Class attributes|Reference|Notes|Example):$", re.M)
+SECTION = re.compile(r"^(Call arguments|Class attributes|Returns|Reference|Notes|Example):$", re.M)
 DOCTEST = re.compile(r"^>>> .*(?:\n(?!\s*$).*)*", re.M)
 ITEM = re.compile(r"^(\*{0,2}\w[\w, *]*): ?(.*)$")
 
@@ -20,6 +20,11 @@ class Docstrings(griffe.Extension):
     def on_object(self, *, obj, **kwargs):
         if obj.docstring is not None:
             obj.docstring.value = to_markdown(obj.docstring.value)
+
+    def on_function(self, *, func, **kwargs):
+        for parameter in func.parameters:
+            if parameter.name.startswith("*") or "variadic" in parameter.kind.value:
+                parameter.annotation = parameter.default = None  # `**kwargs` has neither
 
 
 def to_markdown(text):
