@@ -72,6 +72,12 @@ def test_tables_of_costs_are_those_of_the_code():
         assert tables.replace_table(text, table()) == text, "run `python docs/site/tables.py`"
 
 
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_to_files(page):
+    for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", TEXTS[page]):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
 def test_every_model_has_a_section():
     built = re.findall(r'^model = keras_msrnn.build\("(.*?)"', TEXTS["docs/models.md"], re.M)
     names = [keras_msrnn.registry.find(name)[0].name for name in built]

@@ -1,14 +1,17 @@
-"""What MkDocs does beside its own: links into the repository, equations as MathML, search.
+"""What MkDocs does beside its own: links into the repository, notebooks, equations, search.
 
-MathML is shown by browsers themselves, so that pages fetch nothing from elsewhere.
+Equations become MathML, which browsers show by themselves: pages fetch nothing from elsewhere.
 """
 
 import html
+import json
+import pathlib
 import posixpath
 import re
 
 from latex2mathml.converter import convert
 
+NOTEBOOKS = "<!-- notebooks -->"
 LINK = re.compile(r"(\]\()(\.\./[^)\s#]*)")
 MATH = re.compile(r'<(div|span) class="arithmatex">(.*?)</\1>', re.S)
 # Not every device has a font for mathematics: with these, any serif font does. Names of functions
@@ -37,7 +40,25 @@ def on_page_markdown(markdown, page, config, **kwargs):
             return match[0]
         return f"{match[1]}{config.repo_url.rstrip('/')}/blob/main/{path}"
 
+    markdown = re.sub(r"(\d) -> (\d)", "\\1\u00a0→\u00a0\\2", markdown)
+    markdown = markdown.replace(NOTEBOOKS, _notebooks(config))
     return LINK.sub(to_repository, markdown)
+
+
+def _notebooks(config):
+    """A list of the notebooks in `examples/` by their titles, each with a link to Colab."""
+    folder = pathlib.Path(config.config_file_path).parent / "examples"
+    colab = config.repo_url.replace(
+        "https://github.com", "https://colab.research.google.com/github"
+    )
+    lines = []
+    for path in sorted(folder.glob("*.ipynb")):
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+        text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+        title = re.search(r"^# (.+)$", text, re.M)[1]
+        in_colab = f"{colab.rstrip('/')}/blob/main/examples/{path.name}"
+        lines.append(f"- [{title}](../examples/{path.name}) ([in Colab]({in_colab}))")
+    return "\n".join(lines)
 
 
 def on_page_content(content, **kwargs):
