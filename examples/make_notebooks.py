@@ -11,6 +11,7 @@ runs: what was written in the sources' text is renewed, and the outputs stay.
 """
 
 import argparse
+import ast
 import os
 import pathlib
 import re
@@ -84,14 +85,21 @@ def is_greeting(output):
 
 
 def keep_outputs(notebook, path):
-    """Takes the outputs from the notebook at `path`, which must have the same code."""
-    old = {cell.source: cell for cell in nbformat.read(path, as_version=4).cells}
+    """Takes the outputs from the notebook at `path`, whose code must be the same but for layout."""
+    old = nbformat.read(path, as_version=4).cells
+    old = {what_it_does(cell.source): cell for cell in old if cell.cell_type == "code"}
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            if cell.source not in old:
+            if what_it_does(cell.source) not in old:
                 raise SystemExit(f"{path.name} has other code, so it must run. In:\n{cell.source}")
-            cell.outputs = old[cell.source].outputs
-            cell.execution_count = old[cell.source].execution_count
+            same = old[what_it_does(cell.source)]
+            cell.outputs, cell.execution_count = same.outputs, same.execution_count
+
+
+def what_it_does(code):
+    """Code without its layout and comments."""
+    code = re.sub(r"^( *)%pip (.*)$", r"\1pip = '\2'", code, flags=re.M)
+    return ast.dump(ast.parse(code))
 
 
 def main():

@@ -6,9 +6,9 @@
 # there is: that nothing moves.
 
 # %% [markdown]
-# **The backend comes first.** Keras decides when it is imported whether it computes with TensorFlow,
-# JAX or PyTorch. So the choice stands before the import; everything after it is the same for all
-# three. In Colab, *Runtime > Change runtime type* gives you a GPU; a CPU will do here.
+# **The backend comes first.** Keras decides when it is imported whether it computes with
+# TensorFlow, JAX or PyTorch. So the choice stands before the import; everything after it is the
+# same for all three. In Colab, *Runtime > Change runtime type* gives you a GPU; a CPU will do here.
 
 # %%
 import os
@@ -29,8 +29,8 @@ print(f"keras_msrnn {keras_msrnn.__version__} on {keras.backend.backend()}")
 # ## The data
 #
 # Moving MNIST: digits that drift in straight lines and bounce off the walls. The package draws the
-# digits itself, so nothing is downloaded. We halve them to 14 x 14 pixels and let one at a time move
-# in frames of 32 x 32, to be quick without a GPU.
+# digits itself, so nothing is downloaded. We halve them to 14 x 14 pixels and let one at a time
+# move in frames of 32 x 32, to be quick without a GPU.
 #
 # A data set gives batches `(context, future)`: what the model sees, and what it shall forecast.
 # Each has the shape `(batch, time, height, width, channels)`, with values from 0 to 1.
@@ -44,7 +44,7 @@ def half_size(digits):
 motion = {"context": 5, "horizon": 5, "size": 32, "digits_per_frame": 1, "speed": (1, 3)}
 digits = half_size(keras_msrnn.data.rendered_digits(2000, seed=0))
 unseen = half_size(keras_msrnn.data.rendered_digits(500, seed=1))
-train = keras_msrnn.data.MovingMNIST(digits, 8, batches=2 if SMOKE else 200, **motion)
+train = keras_msrnn.data.MovingMNIST(digits, 8, batches=2 if SMOKE else 125, **motion)
 test = keras_msrnn.data.MovingMNIST(unseen, 64, batches=1, seed=1, fixed=True, **motion)
 
 context, future = test[0]
@@ -63,13 +63,14 @@ plt.show()
 # %% [markdown]
 # ## The model
 #
-# `build` makes a compiled forecaster. This one is a multi-scale PredRNN: three recurrent cells, the
-# middle one at half the resolution (`scales`), each with 16 channels (`filters`). `patch_size=2` turns
-# patches of 2 x 2 pixels into channels first, which makes everything four times cheaper.
+# `build` makes a compiled forecaster. This one is a multi-scale ConvLSTM: three recurrent cells,
+# the middle one at half the resolution (`scales`), each with 16 channels (`filters`).
+# `patch_size=4` turns patches of 4 x 4 pixels into channels first, which makes everything cheaper,
+# and loses some detail.
 
 # %%
 model = keras_msrnn.build(
-    "predrnn", multiscale=True, filters=16, scales=(1, 2, 1), patch_size=2, channels=1, seed=0
+    "convlstm", multiscale=True, filters=16, scales=(1, 2, 1), patch_size=4, channels=1, seed=0
 )
 print(f"{model.count_params():,} weights, cells at the scales {model.rnn.scales}")
 
@@ -81,8 +82,8 @@ print(f"{model.count_params():,} weights, cells at the scales {model.rnn.scales}
 # the squared error alone.
 #
 # *What to expect:* `loss` falls while the true frames that the model may peek at in training become
-# fewer (scheduled sampling); `val_loss` is the error of real forecasts, made from the context alone.
-# So `val_loss` starts far above `loss` and comes down to it.
+# fewer (scheduled sampling); `val_loss` is the error of real forecasts, made from the context
+# alone. So `val_loss` starts far above `loss` and comes down to it.
 
 # %%
 epochs = 1 if SMOKE else 8
@@ -96,9 +97,9 @@ history = model.fit(train, validation_data=test, epochs=epochs, verbose=2)
 # `predict` needs only the past. Below, the top row is what happened, then the forecast, then
 # *persistence*, the last frame repeated, and at the bottom the error of the forecast.
 #
-# Look for: is the digit in the right place? Does it stay a digit, or melt into a cloud? A model that
-# is unsure of the place smears the digit over all places it thinks likely, because that is what
-# minimises a squared error.
+# Look for: is the digit in the right place? Does it stay a digit, or melt into a cloud? A model
+# that is unsure of the place smears the digit over all places it thinks likely, because that is
+# what minimises a squared error.
 
 # %%
 forecast = model.predict(context, verbose=0)
@@ -110,11 +111,12 @@ keras_msrnn.plotting.plot_forecast(context[3], future[3], forecast[3], persisten
 # %% [markdown]
 # ## Score
 #
-# A picture is one case; a score is all of them. `evaluate_forecast` scores every lead time, and always
-# sets persistence beside the model. A model that does not beat it has learned nothing about motion.
+# A picture is one case; a score is all of them. `evaluate_forecast` scores every lead time, and
+# always sets persistence beside the model. A model that does not beat it has learned nothing about
+# motion.
 
 # %%
-scores = keras_msrnn.evaluate_forecast({"MS-PredRNN": model}, test)
+scores = keras_msrnn.evaluate_forecast({"MS-ConvLSTM": model}, test)
 for name, error in scores.overall("squared_error_per_frame").items():
     print(f"{name:12} squared error per frame {error:5.1f}")
 keras_msrnn.plotting.plot_scores(
@@ -126,16 +128,16 @@ keras_msrnn.plotting.plot_scores(
 #
 # ## Further ahead, and saved
 #
-# The horizon is not fixed: the same model runs on for as many steps as you like. It never trained on
-# more than five, so watch how it fades.
+# The horizon is not fixed: the same model runs on for as many steps as you like. It never trained
+# on more than five, so watch how it fades.
 
 # %%
 longer = model.forecast(context[:1], steps=10)
 keras_msrnn.plotting.plot_forecast(context[0], None, longer[0])
 
 # %% [markdown]
-# A `.keras` file holds the architecture, the weights and the state of the optimiser. It loads on any
-# backend, once `keras_msrnn` is imported.
+# A `.keras` file holds the architecture, the weights and the state of the optimiser. It loads on
+# any backend, once `keras_msrnn` is imported.
 
 # %%
 model.save("model.keras")
@@ -146,7 +148,7 @@ print("same forecast:", np.allclose(again.predict(context, verbose=0), forecast,
 # ## Try next
 #
 # - Restart the kernel with `"jax"` or `"torch"` in the first cell. Nothing else changes.
-# - Replace `"predrnn"` by another of the models below, or set `multiscale=False, scales=3`.
+# - Replace `"convlstm"` by another of the models below, or set `multiscale=False, scales=3`.
 # - Two digits (`digits_per_frame=2`) pass over each other: harder, and worth more epochs.
 # - Your own images: [02_your_own_data](02_your_own_data.ipynb).
 

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Nowcasting rain from radar images
 #
-# Where will it rain in half an hour? For the first hours ahead the best answer comes from radar alone.
-# You will train a multi-scale PredRNN on a few hours of radar images, and verify it as forecasters do:
-# with CSI, at several rain rates, beside persistence.
+# Where will it rain in half an hour? For the first hours ahead the best answer comes from radar
+# alone. You will train a multi-scale PredRNN on a few hours of radar images, and verify it as
+# forecasters do: with CSI, at several rain rates, beside persistence.
 
 # %%
 import os
@@ -24,13 +24,13 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## The data
 #
-# Put the HDF5 files of some hours (`RAD_NL25_RAP_5min_*.h5`, from the
-# [KNMI data platform](https://dataplatform.knmi.nl)) into a folder `knmi` beside this notebook. Each is
-# one image of the Netherlands: the rain of five minutes, in pixels of 1 km. We take the 416 km square
+# Put the HDF5 files of some hours (`RAD_NL25_RAP_5min_*.h5`, from the [KNMI data
+# platform](https://dataplatform.knmi.nl)) into a folder `knmi` beside this notebook. Each is one
+# image of the Netherlands: the rain of five minutes, in pixels of 1 km. We take the 416 km square
 # which the radars see, averaged to pixels of 8 km, to be quick.
 #
-# Without such files the notebook makes rain of its own, showers that drift, grow and decay. It is good
-# for trying things, and says nothing about real rain.
+# Without such files the notebook makes rain of its own, showers that drift, grow and decay. It is
+# good for trying things, and says nothing about real rain.
 
 
 # %%
@@ -62,11 +62,13 @@ else:
 print(f"{len(radar)} frames, {source}")
 
 # %% [markdown]
-# Five frames in, six out: from 25 minutes to the next half hour. The parts follow one another in time;
-# windows that were shuffled before the split would leak, as neighbouring windows share nearly all frames.
+# Five frames in, six out: from 25 minutes to the next half hour. The parts follow one another in
+# time; windows that were shuffled before the split would leak, as neighbouring windows share nearly
+# all frames.
 #
-# Rain rates are skewed: most pixels are dry, few are heavy. The model therefore sees *reflectivity*,
-# which is linear in the logarithm of the rain, as pixels from 0 (-10 dBZ) to 1 (60 dBZ).
+# Rain rates are skewed: most pixels are dry, few are heavy. The model therefore sees
+# *reflectivity*, which is linear in the logarithm of the rain, as pixels from 0 (-10 dBZ) to 1 (60
+# dBZ).
 
 # %%
 train, validation, test = data.split_in_time(
@@ -77,20 +79,23 @@ print(units)
 print(*(f"{len(part.starts)} windows" for part in (train, validation, test)), sep=", ")
 
 # %% [markdown]
-# Look before you train. Light brown is what no radar sees; it is `NaN` in the data.
+# Look before you train. Light brown is what no radar sees; it is `NaN` in the data. As a "forecast"
+# we show the last image, repeated: *persistence*. What moved out of its place is the error.
 
 # %%
 context, future = test[len(test) - 1]
-plotting.plot_forecast(context[-1], None, future[-1], units=units)
+last = np.repeat(context[-1][-1:], 6, axis=0)
+plotting.plot_forecast(context[-1], future[-1], last, units=units)
 
 # %% [markdown]
 # ## The model, and a loss for rain
 #
-# `fill_missing=0` shows the model dry pixels where data are missing; losses and scores leave those out.
+# `fill_missing=0` shows the model dry pixels where data are missing; losses and scores leave those
+# out.
 #
-# With a plain squared error a model learns to forecast drizzle everywhere, as heavy rain is too rare to
-# matter. The balanced loss weighs pixels by the true rain: 1 below 2 mm/h, then 2, 5, 10, and 30 from
-# 30 mm/h on.
+# With a plain squared error a model learns to forecast drizzle everywhere, as heavy rain is too
+# rare to matter. The balanced loss weighs pixels by the true rain: 1 below 2 mm/h, then 2, 5, 10,
+# and 30 from 30 mm/h on.
 
 # %%
 epochs = 1 if SMOKE else 60
@@ -107,13 +112,18 @@ model.compile(
     metrics=[metrics.CSI(0.5, units), metrics.CSI(2, units)],
 )
 history = model.fit(
-    train, validation_data=validation, epochs=epochs, verbose=0, steps_per_epoch=2 if SMOKE else None
+    train,
+    validation_data=validation,
+    epochs=epochs,
+    verbose=0,
+    steps_per_epoch=2 if SMOKE else None,
 )
 
 # %% [markdown]
 # CSI is the number of pixels where rain was forecast and fell, divided by the number where it was
-# forecast *or* fell. 1 is perfect; correct dry pixels do not count, so that a dry day flatters nobody.
-# Watch `val_csi`: it is measured on real forecasts of later times than those of the training.
+# forecast *or* fell. 1 is perfect; correct dry pixels do not count, so that a dry day flatters
+# nobody. Watch `val_csi`: it is measured on real forecasts of later times than those of the
+# training.
 
 # %%
 plotting.plot_history(history)
@@ -121,9 +131,9 @@ plotting.plot_history(history)
 # %% [markdown]
 # ## Look at a forecast
 #
-# In mm/h, on the scale that all radar pictures of this package have. The forecast moves the rain; it
-# is also smoother than the truth. It cannot know which shower will grow, so it forecasts the average
-# of what may happen.
+# In mm/h, on the scale that all radar pictures of this package have. The forecast moves the rain;
+# it is also smoother than the truth. It cannot know which shower will grow, so it forecasts the
+# average of what may happen.
 
 # %%
 forecast = model.predict(context, verbose=0)
@@ -132,8 +142,8 @@ plotting.plot_forecast(context[-1], future[-1], forecast[-1], units=units, persi
 # %% [markdown]
 # ## Verify it
 #
-# All scores of the test windows in one pass. We print CSI; `print(scores)` shows all, with what exactly
-# each number is, and `scores.to_csv("scores.csv")` keeps them.
+# All scores of the test windows in one pass. We print CSI; `print(scores)` shows all, with what
+# exactly each number is, and `scores.to_csv("scores.csv")` keeps them.
 
 # %%
 thresholds = (0.5, 2, 5)
@@ -152,16 +162,16 @@ plotting.plot_scores(
 # Persistence falls off fast: after half an hour the showers are elsewhere. And every forecast gets
 # worse with the threshold, as heavy showers are small and short-lived.
 #
-# CSI alone rewards forecasting too much rain. So always look at the share of false alarms (FAR), and at
-# how much of the rain was found (POD):
+# CSI alone rewards forecasting too much rain. So always look at the share of false alarms (FAR),
+# and at how much of the rain was found (POD):
 
 # %%
 for name in ("pod_2", "far_2"):
     print(name, {model: round(value, 2) for model, value in scores.overall(name).items()})
 
 # %% [markdown]
-# How does the amount compare? A model trained on reflectivity tends to lose rain as it looks further
-# ahead; this shows by how much.
+# How does the amount compare? A model trained on reflectivity tends to lose rain as it looks
+# further ahead; this shows by how much.
 
 # %%
 rain = {"truth": future, "forecast": forecast}
@@ -177,14 +187,15 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# These are a few hours of one day: they show how the pieces work together, not how well a model nowcasts
-# in general. For that, train on months and test on other months.
+# These are a few hours of one day: they show how the pieces work together, not how well a model
+# nowcasts in general. For that, train on months and test on other months.
 #
 # ## Try next
 #
-# - More files in `knmi`: nothing else changes. `data.save_rain` keeps what was cropped and resized in one
-#   file, which is much faster to read.
+# - More files in `knmi`: nothing else changes. `data.save_rain` keeps what was cropped and resized
+#   in one file, which is much faster to read.
 # - Finer pixels: `resize=(104, 104)`, then `(208, 208)`. When memory runs out: `remat="sqrt"` in
 #   `build`, which trades time for memory.
-# - `losses.SquaredPlusAbsoluteError()` instead of the balanced loss: see what becomes of CSI at 5 mm/h.
+# - `losses.SquaredPlusAbsoluteError()` instead of the balanced loss: see what becomes of CSI at 5
+#   mm/h.
 # - Other radars: `data.ODIM` and `data.Germany`.
