@@ -71,17 +71,15 @@ def run(notebook, data=None):
         client.execute(cwd=folder)
     notebook.metadata["language_info"] = {"name": "python"}  # the version would be noise
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-        if "outputs" in cell:
-            cell.outputs = [output for output in cell.outputs if not is_greeting(output)]
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not is_log(output)]
 
 
-def is_greeting(output):
-    """Whether an output is what TensorFlow's C++ logs when it is imported, and nothing else."""
-    if output.get("name") != "stderr":
-        return False
-    lines = output.text.strip().split("\n")
-    return all(re.match(r"[IW]\d{4} [\d:. ]+\w+\.cc:\d+\]|WARNING: All log", x) for x in lines)
+def is_log(output):
+    """Whether an output is what TensorFlow logs when it is imported or exports, and no more."""
+    log = r"[IW]\d{4} [\d:. ]+\w+\.cc:\d+\]|WARNING: All log messages before|INFO:tensorflow:"
+    lines = output.text.strip().split("\n") if output.get("name") == "stderr" else [""]
+    return all(re.match(log, line) for line in lines)
 
 
 def keep_outputs(notebook, path):
@@ -93,7 +91,8 @@ def keep_outputs(notebook, path):
             if what_it_does(cell.source) not in old:
                 raise SystemExit(f"{path.name} has other code, so it must run. In:\n{cell.source}")
             same = old[what_it_does(cell.source)]
-            cell.outputs, cell.execution_count = same.outputs, same.execution_count
+            cell.outputs = [output for output in same.outputs if not is_log(output)]
+            cell.execution_count = same.execution_count
 
 
 def what_it_does(code):

@@ -191,7 +191,7 @@ print("forecast of", "random weights" if isinstance(source, dict) else source)
 keras_msrnn.plotting.plot_forecast(context[0], future[0], forecast[0])
 
 # %% [markdown]
-# Random weights forecast noise, as they should.
+# Random weights forecast next to nothing, as they should.
 
 # %%
 model.save("from_checkpoint.keras")
