@@ -81,10 +81,10 @@ print(f"{model.count_params():,} weights, cells at the scales {model.rnn.scales}
 # A training as short as this one wants a larger learning rate, which falls to 0, and does well with
 # the squared error alone.
 #
-# *What to expect:* `loss` hardly falls, because the task gets harder: at first the model may see true
-# frames instead of its own forecasts, and less and less so (scheduled sampling). `val_loss` is the
-# error of real forecasts, made from the context alone. It starts far above `loss` and comes down to
-# it.
+# *What to expect:* `loss` hardly falls, because the task gets harder: at first the model may see
+# true frames instead of its own forecasts, and less and less so (scheduled sampling). `val_loss` is
+# the error of real forecasts, made from the context alone. It starts far above `loss` and comes
+# down to it.
 
 # %%
 epochs = 1 if SMOKE else 8
@@ -125,9 +125,9 @@ keras_msrnn.plotting.plot_scores(
 )
 
 # %% [markdown]
-# The error grows with lead time, as each forecast is made from the one before it. The model has learned
-# where a digit goes; after so few batches it has not learned to keep its strokes. Ten times more of
-# them sharpen the picture.
+# The error grows with lead time, as each forecast is made from the one before it. The model has
+# learned where a digit goes; after so few batches it has not learned to keep its strokes. Ten times
+# more of them sharpen the picture.
 #
 # ## Further ahead, and saved
 #
