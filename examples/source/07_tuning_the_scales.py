@@ -32,7 +32,7 @@ def half_size(digits):
 
 motion = {"context": 5, "horizon": 5, "size": 32, "digits_per_frame": 1, "speed": (1, 3)}
 digits = [half_size(keras_msrnn.data.rendered_digits(1000, seed)) for seed in range(3)]
-trial_batches = 2 if SMOKE else 120
+trial_batches = 2 if SMOKE else 80
 train = keras_msrnn.data.MovingMNIST(digits[0], 8, trial_batches, fixed=True, **motion)
 choosing = keras_msrnn.data.MovingMNIST(digits[1], 64, 1, seed=1, fixed=True, **motion)
 test = keras_msrnn.data.MovingMNIST(digits[2], 64, 1, seed=2, fixed=True, **motion)
@@ -79,7 +79,7 @@ hypermodel = ForecasterHyperModel(
 # stay.
 
 # %%
-tuner = create_tuner(hypermodel, "pyramid-search", "random", max_trials=1 if SMOKE else 5, seed=1)
+tuner = create_tuner(hypermodel, "pyramid-search", "random", max_trials=1 if SMOKE else 4, seed=1)
 tuner.search(train, validation_data=choosing, epochs=1, verbose=0)
 print(tuner.results())
 
@@ -103,7 +103,7 @@ plot_pareto(tuner.results())
 
 # %%
 best = tuner.best_model()
-longer = 2 if SMOKE else 300
+longer = 2 if SMOKE else 200
 filters = best.rnn.cells[0].filters
 models = {}
 for name, scales in (("found", best.rnn.scales), ("paper", (1, 2, 4, 4, 2, 1)))[
