@@ -127,7 +127,9 @@ keras_msrnn.plotting.plot_history(history)
 
 # %% [markdown]
 # *What you see:* the loss is a sum over the pixels of a frame, so it is a large number. Validation
-# is measured on real forecasts of a later time.
+# is measured on real forecasts of a later time. It jumps, because the learning rate is large and
+# stays so: `restore_best_weights` takes the best epoch, and a rate that falls, as in [the
+# quickstart](01_quickstart.ipynb), would calm it.
 #
 # ## Forecasts in °C
 #
@@ -148,8 +150,9 @@ keras_msrnn.plotting.plot_scores(
 )
 
 # %% [markdown]
-# No forecast can get below 0.3 °C, the noise of each pixel that we put into the film. Knowing such
-# a floor, from the error of your instrument, tells when there is nothing left to learn.
+# One frame ahead little has moved, and persistence is as good; further ahead the model wins. No
+# forecast can get below 0.3 °C, the noise of each pixel that we put into the film. Knowing such a
+# floor, from the error of your instrument, tells when there is nothing left to learn.
 #
 # ## Other ways in
 #
