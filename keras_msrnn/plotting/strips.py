@@ -187,12 +187,14 @@ def _strip(
 
 def _heading(strip: Sequence[Axes], label: str, color: str) -> None:
     """Writes `label` over a line above the titles of a strip."""
+    from matplotlib.lines import Line2D
+
     figure = strip[0].figure
     left, right = strip[0].get_position().x0, strip[-1].get_position().x1
     y = 1 - 0.2 / figure.get_figheight()
-    arrow = {"arrowstyle": "-", "color": color, "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0}
-    points = {"xycoords": "figure fraction", "textcoords": "figure fraction"}
-    strip[0].annotate("", (left, y), (right, y), arrowprops=arrow, **points)
+    # Not an annotation in figure fractions: those are off where a notebook cuts the margins.
+    line = Line2D((left, right), (y, y), color=color, linewidth=1.5, solid_capstyle="butt")
+    figure.add_artist(line)
     y += 0.03 / figure.get_figheight()
     figure.text((left + right) / 2, y, label, ha="center", fontsize=8, color=color)
 
