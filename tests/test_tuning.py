@@ -412,12 +412,13 @@ def test_chief_and_two_workers_of_which_one_is_killed(tmp_path):
 
     processes = {name: start(name) for name in ("chief", "killed", "worker")}
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not os.path.exists(f"{folder}.started") and time.monotonic() < end:
             time.sleep(0.1)
+        assert os.path.exists(f"{folder}.started")
         processes["killed"].kill()
-        assert processes["worker"].wait(120) == 0
-        assert processes["chief"].wait(120) == 0
+        assert processes["worker"].wait(300) == 0
+        assert processes["chief"].wait(300) == 0
     finally:
         for process in processes.values():
             process.kill()
