@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import keras_msrnn
+from keras_msrnn.sampling import ScheduledSampling
 from keras_msrnn.tuning import (
     SPACE,
     ErrorMemoryObjective,
@@ -25,6 +27,7 @@ from keras_msrnn.tuning import (
 )
 
 SHAPE, HORIZON = (2, 8, 8, 1), 2
+SCHEDULE = ScheduledSampling(steps=7)
 FIXED = {
     "model": "convlstm",
     "scales": (1, 1),
@@ -90,7 +93,7 @@ def test_parts_are_fixed_narrowed_replaced_and_added():
         filters=lambda hp: 2 * hp.Int("half", 1, 4),
         links=[1, 3],
         remat="step",
-        sampling=keras_msrnn.sampling.ScheduledSampling(steps=7),
+        sampling=SCHEDULE,
     )
     hp = keras_tuner.HyperParameters()
     space.declare_hyperparameters(hp)
@@ -155,6 +158,7 @@ def test_too_coarse():
         ({"filter": 2}, TypeError, "Did you mean `filters`"),
         ({"horizon": 0}, TypeError, "horizon"),
         ({"max_parameters": 0}, ValueError, "`max_parameters` must be positive"),
+        ({"model": ["convlstm", "predrm"]}, ValueError, "Did you mean 'predrnn'"),
     ],
 )
 def test_bad_space(changes, error, message):
@@ -266,6 +270,7 @@ def test_failures_stop_the_search_and_rejections_do_not(tmp_path, monkeypatch):
     rows = tuner.results().rows
     assert [row["status"] for row in rows] == ["failed", "over budget", "failed"]
     assert rows[0]["reason"] == "OSError: the disk is gone"
+    assert "the disk is gone" in str(Results((rows[0],)))
     with pytest.raises(ValueError, match="needs a completed trial"):
         tuner.best_model()
 
@@ -274,6 +279,19 @@ def test_failures_stop_the_search_and_rejections_do_not(tmp_path, monkeypatch):
     monkeypatch.setattr("keras_msrnn.tuning.search.MAX_REJECTED", 5)
     with pytest.raises(RuntimeError, match="5 configurations in a row were rejected"):
         tuner.search(**frames())
+
+
+def test_combinations_that_cannot_be_built(tmp_path, monkeypatch):
+    monkeypatch.setattr(WithoutTraining, "runs", [None] * 9)
+    space = hypermodel(
+        WithoutTraining, scales=[(1, 1), (2, 3)], patch_size=1, learning_rate=[1e-3, 1e-2]
+    )
+    tuner = create_tuner(space, tmp_path / "s", "grid", max_consecutive_failed_trials=1)
+    tuner.search(**frames())
+    rows = tuner.results().rows
+    assert [row["status"] for row in rows] == ["completed"] * 2 + ["impossible"] * 2
+    assert rows[-1]["reason"].startswith("ValueError: `scales` of cells that feed each other")
+    assert rows[-1]["training_memory"] is None and "impossible" in str(tuner.results())
 
 
 def test_folder_of_another_search(tmp_path):
@@ -285,14 +303,26 @@ def test_folder_of_another_search(tmp_path):
     for space_, kind, options, difference in (
         (other, "random", {}, "another space"),
         (hypermodel(filters=[1, 2], max_parameters=500), "random", {}, "another budget"),
-        (hypermodel(filters=[1, 2], kernel_size=3), "random", {}, "another space"),
+        (
+            hypermodel(filters=[1, 2], kernel_size=3, sampling=SCHEDULE),
+            "random",
+            {},
+            re.escape('{"kernel_size": 1, "sampling": null} there and {"kernel_size": 3, "samp'),
+        ),
         (space, "grid", {}, "another tuner"),
         (space, "random", {"objective": "loss"}, "another objective"),
     ):
         with pytest.raises(ValueError, match=difference):
             create_tuner(space_, tmp_path / "s", kind, **options)
+    with pytest.raises(ValueError, match='another training.*"batches": 1} there and.* 2} here'):
+        create_tuner(space, tmp_path / "s", max_trials=2).search(**frames(4))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "best.keras").touch()
+    for name in ("notes", "notes/best.keras"):
+        with pytest.raises(ValueError, match="which holds something else"):
+            create_tuner(space, tmp_path / name)
     keras_tuner.RandomSearch(space, "val_loss", directory=tmp_path, project_name="p").save()
-    with pytest.raises(ValueError, match="`folder` must be new"):
+    with pytest.raises(ValueError, match="`folder` must be new or empty"):
         create_tuner(space, tmp_path / "p")
     with pytest.raises(TypeError, match="`overwrite` is not an option"):
         create_tuner(space, tmp_path / "s", overwrite=True)
@@ -382,12 +412,13 @@ def test_chief_and_two_workers_of_which_one_is_killed(tmp_path):
 
     processes = {name: start(name) for name in ("chief", "killed", "worker")}
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not os.path.exists(f"{folder}.started") and time.monotonic() < end:
             time.sleep(0.1)
+        assert os.path.exists(f"{folder}.started")
         processes["killed"].kill()
-        assert processes["worker"].wait(120) == 0
-        assert processes["chief"].wait(120) == 0
+        assert processes["worker"].wait(300) == 0
+        assert processes["chief"].wait(300) == 0
     finally:
         for process in processes.values():
             process.kill()

@@ -1,7 +1,10 @@
 """`python -m keras_msrnn tune`: a search on Moving MNIST."""
 
+import pathlib
+
 import keras
 
+from keras_msrnn.cells.cell import positive_integer
 from keras_msrnn.data import MovingMNIST, load_idx
 from keras_msrnn.tuning.hypermodel import ErrorMemoryObjective, ForecasterHyperModel
 from keras_msrnn.tuning.results import plot_pareto
@@ -83,6 +86,7 @@ def run(
     Returns:
         The `Results`, or `None` in a worker of a distributed search.
     """
+    epochs, trials = positive_integer("epochs", epochs), positive_integer("trials", trials)
     hypermodel = ForecasterHyperModel(
         (5, size, size, 1),
         horizon=5,
@@ -106,18 +110,18 @@ def run(
     # Every trial sees the same sequences.
     train = MovingMNIST(train, batch_size, batches, seed=seed, fixed=True, **data)
     validation = MovingMNIST(test, 32, 4, seed=seed + 1, fixed=True, **data)
-    length = {} if tuner == "hyperband" else {"epochs": epochs}
     keras.utils.set_random_seed(seed)
-    search.search(train, validation_data=validation, verbose=2, **length)
-    if search._is_worker():
+    search.search(train, validation_data=validation, epochs=epochs, verbose=2)
+    if search.is_worker:
         return None
     results = search.results()
     print(f"\n{results}\n")
-    search.best_model().save(search._folder / "best.keras")
-    results.to_csv(search._folder / "trials.csv")
-    plot_pareto(results).savefig(search._folder / "pareto.png", dpi=150)
+    folder = pathlib.Path(folder)
+    results.to_csv(folder / "trials.csv")
+    search.best_model().save(folder / "best.keras")
+    plot_pareto(results).savefig(folder / "pareto.png", dpi=150)
     for name in ("trials.csv", "pareto.png", "best.keras"):
-        print(f"  {search._folder / name}")
+        print(f"  {folder / name}")
     return results
 
 

@@ -28,7 +28,8 @@ class ForecasterHyperModel(keras_tuner.HyperModel):
     `scales` is a tuple; `pyramids` makes lists of them.
 
     The budget is checked by analysis, before a model has weights. Trials beyond it fail with the
-    reason as their message. So do those whose coarsest maps would have less than one pixel.
+    reason as their message. So do those whose coarsest maps would have less than one pixel, and
+    combinations that cannot be built.
 
     Args:
         input_shape: `(time, height, width, channels)` of the context.
@@ -157,7 +158,10 @@ class ForecasterHyperModel(keras_tuner.HyperModel):
         coarse = self._too_coarse(arguments)
         if coarse:
             return coarse
-        costs = self._find_costs(arguments)
+        try:
+            costs = self._find_costs(arguments)
+        except Exception as error:  # of any cell, also of users
+            return f"impossible: {type(error).__name__}: {error}"
         beyond = [
             f"{name.replace('_', ' ')} {COSTS[name](costs[name])} > {COSTS[name](limit)}"
             for name, limit in self.budget.items()
@@ -194,22 +198,20 @@ class ForecasterHyperModel(keras_tuner.HyperModel):
         if best > 1:
             raise ValueError(
                 "The space must hold a configuration that can be built and keeps to the budget. "
-                f"Received: a space whose smallest one is {hp.values}: {problem}. Raise the limit, "
-                "or offer smaller values."
+                f"Received: a space whose smallest one is {hp.values}, {problem.rstrip('.')}. "
+                "Offer other values, or raise the limits."
             )
 
     def _excess(self, hp):
         """The largest ratio of costs to limits, 1 where all are kept, and what is wrong."""
-        try:
-            reason = self.rejection(hp)
-            if reason is None:
-                return 1, None
-            costs = self.costs(hp)
-        except Exception as error:
-            return math.inf, f"{type(error).__name__}: {error}"
+        reason = self.rejection(hp)
+        if reason is None:
+            return 1, None
+        if reason.startswith("impossible"):
+            return math.inf, reason
+        costs = self.costs(hp)
         ratios = [costs[name] / limit for name, limit in self.budget.items()]
-        coarse = self._too_coarse(self.arguments(hp)) is not None
-        return max([1, *ratios]) * (1e6 if coarse else 1), reason
+        return max([1, *ratios]) * (1e6 if reason.startswith("too coarse") else 1), reason
 
     def fit(self, hp, model, *args, **kwargs):
         """Trains a model of the space; takes the arguments of `keras.Model.fit`.

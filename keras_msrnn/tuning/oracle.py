@@ -78,12 +78,7 @@ class ResumableOracle:
 
 def is_rejected(hypermodel, trial) -> bool:
     """Whether a trial failed since the hypermodel rejects it. Messages do not reach the chief."""
-    if trial.status != "FAILED":
-        return False
-    try:
-        return hypermodel.rejection(trial.hyperparameters) is not None
-    except Exception:
-        return False
+    return trial.status == "FAILED" and hypermodel.rejection(trial.hyperparameters) is not None
 
 
 def give_up_dead_workers(oracle, folder, done):

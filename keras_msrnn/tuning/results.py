@@ -19,10 +19,10 @@ class Results:
     """The trials of a search, the best first; `print` shows them as a table.
 
     Attributes:
-        rows: A dictionary for each trial: `trial`, `status` (`"completed"`, `"running"`,
-            `"failed"`, `"over budget"` or `"too coarse"`), the hyperparameters, `score`, `error`,
-            `parameters`, `multiply_adds`, `training_memory` (bytes) and `reason`, a text for the
-            trials that have no score.
+        rows: A dictionary for each trial: `trial` (its number in the folder), `status`
+            (`"completed"`, `"running"`, `"failed"`, `"over budget"`, `"too coarse"` or
+            `"impossible"`), the hyperparameters, `score`, `error`, `parameters`, `multiply_adds`,
+            `training_memory` (bytes) and `reason`, a text for the trials that have no score.
         error: Name of the metric in `error`.
         direction: `"min"` or `"max"`, which errors are better.
         budget: Limits of the costs.
@@ -56,10 +56,13 @@ class Results:
         if not self.rows:
             return "no trials"
         names = list(dict.fromkeys(name for row in self.rows for name in row))
-        same = {n for n in names if len({str(row.get(n)) for row in self.rows}) == 1}
-        shown = [n for n in names if n not in (same - {"status"}) or n in ("score", *COSTS)]
-        if all(row["score"] == row["error"] for row in self.rows):
-            shown.remove("error") if "error" in shown else None
+        values = {name: {str(row.get(name)) for row in self.rows} for name in names}
+        always = {"trial", "status", "score", *COSTS}
+        shown = [n for n in names if n in always or len(values[n]) > 1]
+        if "reason" not in shown and values["reason"] != {"None"}:
+            shown.append("reason")
+        if "error" in shown and all(row["score"] == row["error"] for row in self.rows):
+            shown.remove("error")
         table = [[self.error if n == "error" else n.replace("_", " ") for n in shown]]
         table += [[_text(n, row.get(n)) for n in shown] for row in self.rows]
         widths = [max(map(len, column)) for column in zip(*table)]
@@ -86,14 +89,10 @@ def collect(tuner) -> Results:
         hp = trial.hyperparameters
         values = {k: v for k, v in hp.values.items() if not k.startswith("tuner/")}
         status, reason = trial.status.lower(), trial.message
-        costs = dict.fromkeys(COSTS)
-        try:
-            costs = hypermodel.costs(hp)
-            rejection = hypermodel.rejection(hp)
-        except Exception:
-            rejection = None
+        rejection = hypermodel.rejection(hp)
         if status == "failed" and rejection is not None:
             status, _, reason = rejection.partition(": ")
+        costs = dict.fromkeys(COSTS) if status == "impossible" else hypermodel.costs(hp)
         found = trial.metrics.exists(error) and trial.score is not None
         rows.append(
             {
@@ -148,7 +147,11 @@ def plot_pareto(results: Results, *, width: float = 5.5) -> Figure:
     axes.plot(x, y, color=BLUE, marker="o", markersize=5, drawstyle="steps-post", label="front")
     for row, *point in zip(front, x, y):
         label = str(row.get("scales", row.get("trial")))
-        axes.annotate(label, point, xytext=(4, 4), textcoords="offset points", fontsize=7.5)
+        right = len(front) > 1 and row is front[-1]  # where labels would leave the picture
+        axes.annotate(
+            label, point, xytext=(-7 if right else 4, -3 if right else 4), fontsize=7.5,
+            textcoords="offset points", ha="right" if right else "left",
+        )  # fmt: skip
     if "training_memory" in results.budget:
         limit = results.budget["training_memory"] / 1e6
         axes.axvline(limit, color=ORANGE, linestyle="--", linewidth=1.2, label="limit")

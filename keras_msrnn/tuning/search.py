@@ -6,9 +6,11 @@ import os
 import pathlib
 import threading
 
+import keras
 import keras_tuner
 from keras_tuner.src.distribute.utils import is_chief_oracle
 
+from keras_msrnn import checks
 from keras_msrnn.tuning.files import lock, write_json
 from keras_msrnn.tuning.hypermodel import ForecasterHyperModel
 from keras_msrnn.tuning.oracle import ResumableOracle, give_up_dead_workers, is_rejected
@@ -42,10 +44,12 @@ def create_tuner(
       takes them for as bad as the worst trial.
     - A search that was killed goes on where it was when it is made and started again, with every
       tuner. The trial that was under way starts anew. A larger `max_trials` extends a search.
-    - A folder belongs to one search, with one space and one objective, and to one process at a
-      time. In a distributed search the chief gives up the trial of a worker that was killed.
+    - A folder belongs to one search, with one space, one objective and one length of training, and
+      to one process at a time. In a distributed search the chief gives up the trial of a worker
+      that was killed.
     - `results()` returns the trials as a `Results` table, `best_model()` the model with the best
-      score with its weights.
+      score with its weights. In a distributed search these are for the chief: `is_worker` tells
+      whether this process is another one.
 
     Args:
         hypermodel: A `ForecasterHyperModel`.
@@ -93,12 +97,7 @@ def create_tuner(
             f"overwrite={options['overwrite']}. Delete the folder, or take another one."
         )
     folder = pathlib.Path(folder).absolute()
-    foreign = not (folder / STATE).exists() and not (folder / LOCK).exists()
-    if foreign and ((folder / "oracle.json").exists() or any(folder.glob("trial_*"))):
-        raise ValueError(
-            f"`folder` must be new, or hold a search of `create_tuner`. Received: folder={folder}, "
-            "with trials of another one. Take another folder."
-        )
+    _check_folder(folder)
     base = TUNERS[tuner] if isinstance(tuner, str) else tuner
     made = type(base.__name__, (_Search, base), {})(
         hypermodel,
@@ -108,15 +107,30 @@ def create_tuner(
         max_consecutive_failed_trials=None,  # counted here
         **options,
     )
-    made.max_failed = max_consecutive_failed_trials
-    made.prepare_oracle()
+    made._max_failed = max_consecutive_failed_trials
+    made._prepare_oracle()
     return made
+
+
+def _check_folder(folder):
+    if folder.is_dir():
+        names = {path.name for path in folder.iterdir()}
+        # Workers may have made the folder.
+        own = names & {STATE, LOCK} or all(name.endswith(".lock") for name in names)
+    else:
+        own = not folder.exists()
+    if not own:
+        raise ValueError(
+            "`folder` must be new or empty, or hold a search of `create_tuner`. "
+            f"Received: folder={folder}, which holds something else. Take another folder."
+        )
 
 
 class _Search:
     """What `create_tuner` adds to a tuner."""
 
     _failed = _rejected = 0
+    _training = None
 
     def results(self) -> Results:
         """Returns the trials so far as a table."""
@@ -132,6 +146,11 @@ class _Search:
             )
         return self.load_model(trials[0])
 
+    @property
+    def is_worker(self) -> bool:
+        """Whether this process is a worker of a distributed search, which has no results."""
+        return self._is_worker()
+
     # The state in the folder
 
     @property
@@ -144,8 +163,10 @@ class _Search:
     def get_state(self):
         """What makes the search another one; kept in the folder."""
         hp = keras_tuner.HyperParameters()
-        arguments = self.hypermodel.arguments(hp)
-        fixed = {k: _plain(v) for k, v in arguments.items() if k not in hp.values}
+        space = {k: _plain(v) for k, v in self.hypermodel.arguments(hp).items()}
+        for parameter in hp.space:
+            config = parameter.get_config()
+            space[config.pop("name")] = config
         state = {
             "tuner": type(self).__name__,
             "objective": str(self.oracle.objective),
@@ -153,33 +174,39 @@ class _Search:
             "horizon": self.hypermodel.horizon,
             "batch_size": self.hypermodel.batch_size,
             "budget": self.hypermodel.budget,
-            "space": {"searched": hp.get_config()["space"], "fixed": fixed},
+            "space": space,
         }
+        if self._training is not None:
+            state["training"] = self._training
         return json.loads(json.dumps(state))
 
     def set_state(self, state):
-        own = self.get_state()
-        for name, value in own.items():
-            if state.get(name) != value:
-                raise ValueError(
-                    f"`folder` holds a search with another {name.replace('_', ' ')}. Received: "
-                    f"folder={self._folder}, with {name}={_short(state.get(name))} there and "
-                    f"{_short(value)} here. Take another folder, or the same {name}."
-                )
+        for name, here in self.get_state().items():
+            there = state.get(name)
+            if there == here:
+                continue
+            if name == "space" and there is not None:
+                parts = [k for k in {**there, **here} if there.get(k) != here.get(k)]
+                there, here = ({k: x.get(k) for k in parts} for x in (there, here))
+            raise ValueError(
+                f"`folder` holds a search with another {name.replace('_', ' ')}. Received: "
+                f"folder={self._folder}, with {name}={_short(there)} there and {_short(here)} "
+                f"here. Take another folder, or the same {name.replace('_', ' ')}."
+            )
 
     def save(self):
-        if not self._is_worker():
+        if not self.is_worker:
             self.oracle.save()
             write_json(self._get_tuner_fname(), self.get_state())
 
     def reload(self):
         with open(self._get_tuner_fname(), encoding="utf-8") as file:
             self.set_state(json.load(file))
-        if not self._is_worker():
-            self.prepare_oracle()
+        if not self.is_worker:
+            self._prepare_oracle()
             self.oracle.reload()
 
-    def prepare_oracle(self):
+    def _prepare_oracle(self):
         """Gives the oracle, where it is in this process, the methods of `ResumableOracle`."""
         oracle = self.oracle
         if isinstance(oracle, keras_tuner.Oracle) and not isinstance(oracle, ResumableOracle):
@@ -191,16 +218,19 @@ class _Search:
     # The search
 
     def search(self, *args, **kwargs):
+        arguments = checks.bind_arguments(functools.partial(keras.Model.fit, None), args, kwargs)
         metric = getattr(self.oracle.objective, "error", self.oracle.objective.name)
-        validated = kwargs.get("validation_data") is not None or kwargs.get("validation_split")
+        validated = arguments["validation_data"] is not None or arguments["validation_split"]
         if metric.startswith("val_") and not validated:
             raise ValueError(
                 f"The objective {metric!r} needs validation data. Received: none. Pass "
                 "`validation_data=(context, future)` to `search`."
             )
+        arguments["batch_size"] = arguments["batch_size"] or self.hypermodel.batch_size
+        batches = checks.count_batches(arguments)
+        self._training = {"epochs": arguments["epochs"], "batches": batches}
         self._folder.mkdir(parents=True, exist_ok=True)
-        worker = self._is_worker()
-        with lock(self._folder / (f"{self.tuner_id}.lock" if worker else LOCK)):
+        with lock(self._folder / (f"{self.tuner_id}.lock" if self.is_worker else LOCK)):
             if os.path.exists(self._get_tuner_fname()):
                 self.reload()
             self.save()
@@ -214,12 +244,9 @@ class _Search:
                 done.set()
 
     def _try_run_and_update_trial(self, trial, *args, **kwargs):
-        if self._is_worker():  # elsewhere KerasTuner shows it
+        if self.is_worker:  # elsewhere KerasTuner shows it
             print(f"Trial {trial.trial_id}: {trial.hyperparameters.values}")
-        try:
-            reason = self.hypermodel.rejection(trial.hyperparameters)
-        except Exception:
-            reason = None  # the same error comes from the trial
+        reason = self.hypermodel.rejection(trial.hyperparameters)
         if reason is None:
             super()._try_run_and_update_trial(trial, *args, **kwargs)
         else:
@@ -240,21 +267,23 @@ class _Search:
             self._rejected += 1
         else:
             self._failed += 1
-        if self._failed == self.max_failed:
+        if self._failed == self._max_failed:
             raise RuntimeError(f"{self._failed} trials in a row have failed, the last one with\n"
                                f"{message}")  # fmt: skip
         if self._rejected == MAX_REJECTED:
             raise RuntimeError(
                 f"{self._rejected} configurations in a row were rejected, the last one as "
-                f"{message}. Raise the limit, or narrow the space to smaller values."
+                f"{message.rstrip('.')}. Offer other values, or raise the limits."
             )
 
 
 def _short(value):
     text = json.dumps(value)
-    return text if len(text) < 100 else f"{text[:97]}..."
+    return text if len(text) < 200 else f"{text[:197]}..."
 
 
 def _plain(value):
-    plain = value is None or isinstance(value, (bool, int, float, str, tuple))
+    if hasattr(value, "get_config"):  # a sampling schedule
+        return {type(value).__name__: value.get_config()}
+    plain = value is None or isinstance(value, (bool, int, float, str, tuple, list, dict))
     return value if plain else type(value).__name__

@@ -76,6 +76,9 @@ def make_part(name, value) -> Callable:
         )
     if inspect.isroutine(value):
         return value
+    if name == "model":
+        for model in value if isinstance(value, list) else [value]:
+            registry.find(model)
     if not isinstance(value, list):
         return lambda hp: _fresh(value)
     if not value:
