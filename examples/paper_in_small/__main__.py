@@ -105,34 +105,31 @@ def _run(jobs, settings, folder, processes):
     folder = folder / "runs"
     folder.mkdir(exist_ok=True)
     results = {}
-    with _pool(processes) as pool:
-        waiting = {pool.submit(training.train, job, settings, folder): job for job in jobs}
-        for done in concurrent.futures.as_completed(waiting):
-            job = waiting[done]
-            if done.exception():
-                print(f"{job.name} failed: {done.exception()!r}", file=sys.stderr, flush=True)
-                continue
-            result = results[job.name] = done.result()
-            print(f"{len(results)} of {len(jobs)}: {job.name}, squared error "
-                  f"{result['scores']['squared_error_per_frame']['model']:.2f}, "
-                  f"{result['seconds']:.0f} s of processor time", flush=True)  # fmt: skip
+    for job, outcome in _outcomes(jobs, settings, folder, processes):
+        if isinstance(outcome, Exception):
+            print(f"{job.name} failed: {outcome!r}", file=sys.stderr, flush=True)
+            continue
+        results[job.name] = outcome
+        print(f"{len(results)} of {len(jobs)}: {job.name}, squared error "
+              f"{outcome['scores']['squared_error_per_frame']['model']:.2f}, "
+              f"{outcome['seconds']:.0f} s of processor time", flush=True)  # fmt: skip
     return [results[job.name] for job in jobs if job.name in results]
 
 
-def _pool(processes):
+def _outcomes(jobs, settings, folder, processes):
+    """Pairs of a job and its result, or what it raised, as they are done."""
     if processes == 1:
-        return _SameProcess()
-    return concurrent.futures.ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
-
-
-class _SameProcess(concurrent.futures.Executor):
-    def submit(self, function, *args):
-        future = concurrent.futures.Future()
-        try:
-            future.set_result(function(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+        for job in jobs:
+            try:
+                yield job, training.train(job, settings, folder)
+            except Exception as error:  # the other trainings go on
+                yield job, error
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(processes, spawn) as pool:
+        waiting = {pool.submit(training.train, job, settings, folder): job for job in jobs}
+        for done in concurrent.futures.as_completed(waiting):
+            yield waiting[done], done.exception() or done.result()
 
 
 def _best_rate(results):
@@ -142,6 +139,11 @@ def _best_rate(results):
         error = result["scores"]["squared_error_per_frame"]["model"]
         errors.setdefault(result["rate"], []).append(error)
     finite = {rate: sum(e) for rate, e in errors.items() if len(e) == 2 and sum(e) == sum(e)}
+    if not finite:
+        raise SystemExit(
+            "`--rates` must hold one with which both forms train to a finite error. Received: "
+            f"errors {errors}. Try smaller ones, or choose with `--rate`."
+        )
     return min(finite, key=finite.get)
 
 

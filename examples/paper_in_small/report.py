@@ -110,6 +110,8 @@ def spread(values, digits):
 
 
 def _changes(values):
+    if not all(plain for plain, _ in values):
+        return ""
     changes = [100 * (multiscale / plain - 1) for plain, multiscale in values]
     mean = f"{statistics.fmean(changes):+.1f} %"
     if len(changes) == 1:
