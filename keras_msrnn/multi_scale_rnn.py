@@ -139,12 +139,13 @@ class MultiScaleRNN(keras.layers.Layer):
 
     def _build_resamplings(self, channels):
         """What brings outputs to the cells that take them, and states that climb to the next."""
-        self._resamplings = {}
+        # Two dictionaries: PyTorch's export sorts the keys of each.
+        self._resamplings, self._climbs = {}, {}
         scales = {-1: 1, **dict(enumerate(self.scales))}
 
-        def add(key, name, sizes, widths):
-            if key not in self._resamplings:
-                self._resamplings[key] = pyramid.Resampling(
+        def add(resamplings, key, name, sizes, widths):
+            if key not in resamplings:
+                resamplings[key] = pyramid.Resampling(
                     self, name, sizes, widths, self.pooling, self.interpolation
                 )
 
@@ -155,13 +156,15 @@ class MultiScaleRNN(keras.layers.Layer):
         for source, index, below in [*takers, (last, -1, last)]:
             scale, width = scales[index], channels[below]
             name = f"output_{source}_to_scale_{scale}_and_{width}"
-            add((source, scale, width), name, (scales[source], scale), (channels[source], width))
+            sizes, widths = (scales[source], scale), (channels[source], width)
+            add(self._resamplings, (source, scale, width), name, sizes, widths)
         for name in {name for cell in self.cells for name in cell.climbing_states}:
             having = [i for i, cell in enumerate(self.cells) if name in cell.climbing_states]
             widths = [self.cells[i].state_shape(name, None, None)[-1] for i in having]
             for i, index in enumerate(having):
-                before = scales[having[i - 1]], scales[index]
-                add((name, index), f"{name}_to_{index}", before, (widths[i - 1], widths[i]))
+                sizes = scales[having[i - 1]], scales[index]
+                between = widths[i - 1], widths[i]
+                add(self._climbs, (name, index), f"{name}_to_{index}", sizes, between)
 
     def _build_states(self, sequence_shape):
         batch, _, height, width, _ = sequence_shape
@@ -296,7 +299,7 @@ class MultiScaleRNN(keras.layers.Layer):
                 operator.add, (output_at(source, scale, channels) for source in self.sources[index])
             )
             cell_states = [
-                self._resamplings[name, index](climbing[name])
+                self._climbs[name, index](climbing[name])
                 if name in cell.climbing_states
                 else held[index, name]
                 for name in cell.state_names
