@@ -254,6 +254,9 @@ def test_killed_search_goes_on(kind, tmp_path, monkeypatch):
     # Over-budget trials do not count, and none is run again but the one that was killed.
     assert len(resumed.hypermodel.runs) == completed + 1
     assert completed == {"hyperband": 4 + 2 + 1 + 3 + 2 + 3}.get(kind, 6)
+    assert {row.get("epochs") for row in rows.values()} == (
+        {1, 2, 4} if kind == "hyperband" else {None}
+    )
     resumed.search(**frames())
     assert len(resumed.hypermodel.runs) == completed + 1
 

@@ -21,8 +21,9 @@ class Results:
     Attributes:
         rows: A dictionary for each trial: `trial` (its number in the folder), `status`
             (`"completed"`, `"running"`, `"failed"`, `"over budget"`, `"too coarse"` or
-            `"impossible"`), the hyperparameters, `score`, `error`, `parameters`, `multiply_adds`,
-            `training_memory` (bytes) and `reason`, a text for the trials that have no score.
+            `"impossible"`), the hyperparameters, with Hyperband also `epochs`, `score`, `error`,
+            `parameters`, `multiply_adds`, `training_memory` (bytes) and `reason`, a text for the
+            trials that have no score.
         error: Name of the metric in `error`.
         direction: `"min"` or `"max"`, which errors are better.
         budget: Limits of the costs.
@@ -88,6 +89,8 @@ def collect(tuner) -> Results:
     for trial in tuner.oracle.get_best_trials(10**6):
         hp = trial.hyperparameters
         values = {k: v for k, v in hp.values.items() if not k.startswith("tuner/")}
+        if "tuner/epochs" in hp.values:  # Hyperband goes on with its best trials
+            values["epochs"] = hp.values["tuner/epochs"]
         status, reason = trial.status.lower(), trial.message
         rejection = hypermodel.rejection(hp)
         if status == "failed" and rejection is not None:
