@@ -39,7 +39,10 @@ def main(arguments=None):
     folder = pathlib.Path(options.folder)
     settings = _settings(options, folder)
     sources = {"digits": options.digits, "knmi": options.knmi, "taxibj": options.taxibj}
-    sources = {name: path for name, path in sources.items() if path or name == "digits"}
+    datasets = options.data or [name for name in sources if sources[name] or name == "digits"]
+    for name in datasets:
+        if name != "digits" and not sources[name]:
+            raise SystemExit(f"`--data {name}` needs its folder: pass `--{name} FOLDER`.")
     pairs = list(itertools.product(range(1, options.seeds + 1), options.models, (False, True)))
 
     rate = options.rate
@@ -51,8 +54,8 @@ def main(arguments=None):
         rate = _best_rate(_run(jobs, settings, folder, options.processes))
         print(f"The learning rate is {rate:g}.", flush=True)
     jobs = [
-        training.Job(dataset, model, multiscale, seed, rate, source)
-        for dataset, source in sources.items()
+        training.Job(dataset, model, multiscale, seed, rate, sources[dataset])
+        for dataset in datasets
         for seed, model, multiscale in pairs
     ]
     results = _run(jobs, settings, folder, options.processes)
@@ -67,6 +70,8 @@ def _parse(arguments):
     parser.add_argument("--digits", help="idx file of MNIST images; by default rendered digits")
     parser.add_argument("--knmi", help="folder of KNMI radar files")
     parser.add_argument("--taxibj", help="folder of the four files of TaxiBJ")
+    parser.add_argument("--data", nargs="+", choices=("digits", "knmi", "taxibj"),
+                        help="by default digits and those whose folders are given")  # fmt: skip
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--seeds", type=int, default=3, help="number of trainings of each form")
     parser.add_argument("--steps", type=int, default=500, help="batches of a training")

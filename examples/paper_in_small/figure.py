@@ -5,7 +5,7 @@ import numpy as np
 from keras_msrnn.data import Reflectivity
 from keras_msrnn.plotting import frames as colors
 
-PANEL, LABEL, GAP, HEAD, BAR = 0.6, 0.85, 0.12, 0.36, 0.55  # inches
+PANEL, LABEL, GAP, HEAD, BAR = 0.6, 0.85, 0.12, 0.36, 0.65  # inches
 
 
 def draw(folder, dataset, names):
