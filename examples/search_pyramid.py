@@ -85,7 +85,8 @@ found_results, found_hp = search("found", found, "hyperband", **limits)
 figure = plot_pareto(found_results)
 point = (budget / 1e6, paper_results.rows[0]["error"])
 figure.axes[0].plot(*point, "x", color="0.2")
-figure.axes[0].annotate("paper", point, xytext=(-6, 4), textcoords="offset points", ha="right")
+figure.axes[0].annotate("paper", point, xytext=(-6, 4), textcoords="offset points",
+                        ha="right", fontsize=7.5)  # fmt: skip
 figure.savefig(folder / "pareto.png", dpi=150)
 
 persistence = np.square(context[:, -1:] - future).sum((2, 3, 4)).mean()
