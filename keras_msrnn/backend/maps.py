@@ -19,13 +19,7 @@ def convolution(inputs, kernel, bias=None, strides=1, padding="same"):
         outputs = _jax_convolution()(inputs, kernel)
     else:
         outputs = ops.conv(inputs, kernel, strides, padding, data_format="channels_last")
-    if bias is None:
-        return outputs
-    if backend == "tensorflow":  # its own sum has the faster gradient
-        import tensorflow as tf
-
-        return tf.nn.bias_add(outputs, bias)
-    return outputs + bias
+    return outputs if bias is None else outputs + bias
 
 
 def _torch_convolution(inputs, kernel, bias):
