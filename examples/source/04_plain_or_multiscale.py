@@ -70,7 +70,8 @@ for name, multiscale in (("plain", False), ("multi-scale", True)):
     model = keras_msrnn.build(
         "convlstm", multiscale, scales=cells, filters=8, patch_size=2, channels=1, seed=0
     )
-    model.compile(keras.optimizers.Adam(4e-3), loss="mse")
+    rate = keras.optimizers.schedules.CosineDecay(6e-3, steps)
+    model.compile(keras.optimizers.Adam(rate), loss="mse")
     data = keras_msrnn.data.MovingMNIST(digits, 8, batches=steps, **motion)
     history = model.fit(data, epochs=1, verbose=0)
     models[name] = model
