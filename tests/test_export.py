@@ -2,8 +2,6 @@
 
 import importlib.util
 import os
-import pathlib
-import re
 import subprocess
 import sys
 
@@ -29,13 +27,6 @@ import keras_msrnn
 
 keras.saving.load_model(sys.argv[1]).export(sys.argv[2])
 """
-
-# Inside Keras, which sets what JAX has deprecated, and PyTorch themselves:
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:The `native_serialization` parameter:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning"),
-]
 
 
 @pytest.fixture
@@ -154,17 +145,3 @@ def test_errors(small_model, context, tmp_path, monkeypatch):
     with pytest.raises(ImportError, match="pip install"):
         model.export(tmp_path / f"new{SUFFIXES[needed]}", needed)
     assert os.listdir(tmp_path) == [path.name]
-
-
-def test_the_code_of_the_page_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = pathlib.Path(__file__).parent.parent / "docs" / "export.md"
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
-    assert len(blocks) == 4
-    names = {}
-    for block in blocks if BACKEND == "tensorflow" else blocks[:1]:  # the others write for it
-        exec(compile(block, "export.md", "exec"), names)
-    assert names["model"].context_shape == (3, 16, 16, 1)
-    if BACKEND == "tensorflow":
-        forecast = names["model"].predict(names["context"], verbose=0)
-        np.testing.assert_allclose(names["forecast"], forecast, atol=1e-4)
