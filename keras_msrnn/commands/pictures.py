@@ -46,8 +46,9 @@ def draw_sample(folder, context, future, forecast, units):
     options = {"units": units}
     if context.shape[-1] not in (1, 3):
         options["channel"] = 0
+    width = 7.0 if future is not None else 12.0  # one row only, beside which a color bar must fit
     figure = plotting.plot_forecast(
-        context, future, forecast, persistence=future is not None, **options
+        context, future, forecast, persistence=future is not None, width=width, **options
     )
     figure.savefig(folder / "forecast.png", dpi=150)
     plotting.animate_forecast(
