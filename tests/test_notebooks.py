@@ -80,7 +80,7 @@ def test_stored_outputs(name):
     kinds = {(output.output_type, output.get("name")) for output in outputs}
     assert kinds <= {("stream", "stdout"), ("display_data", None), ("execute_result", None)}
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) >= 2
+    assert pictures
     text = re.sub(r'"image/png": "[^"]*"', "", path.read_text(encoding="utf-8"))
     assert not re.search(r"/home/|/root/|/tmp/|/work/|/Users/|site-packages|[A-Z]:\\\\", text)
     assert "Warning" not in text
