@@ -5,8 +5,8 @@
     KERAS_BACKEND=torch python examples/large_frames.py --dtype mixed_bfloat16
 
 The step is that of a multi-scale PredRNN with 64 filters, 10 -> 10 frames of 500 x 500 pixels, one
-sequence. On two cores it takes a quarter of an hour. It runs twice with `--steps 2`, for a time
-without compilation. The memory is that of the whole process at its peak, as Linux and macOS count.
+sequence. With `--steps 2` it runs twice, for a time without compilation. The memory is that of the
+whole process at its peak, as Linux and macOS count.
 """
 
 import argparse
