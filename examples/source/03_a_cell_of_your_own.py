@@ -70,7 +70,7 @@ cell.set_weights([np.zeros_like(weight) for weight in cell.get_weights()])
 h = ops.ones((1, 8, 8, 2))
 for step in range(3):
     _, [h] = cell(ops.ones((1, 8, 8, 2)), [h])
-    print(f"step {step + 1}: h is {float(ops.mean(h)):.3f} everywhere")
+    print(f"step {step + 1}: h is {ops.convert_to_numpy(ops.mean(h)):.3f} everywhere")
 
 # %% [markdown]
 # ## Its multi-scale form
