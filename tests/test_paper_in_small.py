@@ -28,7 +28,7 @@ def program(monkeypatch):
 
 def run(program, folder, *more):
     arguments = (
-        "--models convlstm predrnn --seeds 1 --steps 2 --batch-size 2 --filters 2 --size 16 "
+        "--models convlstm --seeds 1 --steps 2 --batch-size 2 --filters 2 --size 16 "
         "--test-batches 1 --processes 1 --rate 1e-3"
     )
     return program.main([*arguments.split(), "--folder", str(folder), *more])
@@ -40,17 +40,17 @@ def test_it_goes_on_where_it_was_stopped(program, tmp_path, monkeypatch, capsys)
     trained = []
 
     def failing(job, settings, folder):
-        if job.model == "predrnn" and job.multiscale:
+        if job.multiscale:
             raise RuntimeError("stopped")
         trained.append(job.name)
         return train(job, settings, folder)
 
     monkeypatch.setattr(program.training, "train", failing)
     assert run(program, folder) == 1
-    assert "predrnn-multiscale-1 failed" in capsys.readouterr().err
+    assert "convlstm-multiscale-1 failed" in capsys.readouterr().err
     times = {path: path.stat().st_mtime_ns for path in (folder / "runs").glob("*.json")}
-    assert len(times) == len(trained) == 3
-    assert "PredRNN" not in (folder / "tables.md").read_text()
+    assert len(times) == len(trained) == 1
+    assert "ConvLSTM" not in (folder / "tables.md").read_text()
 
     monkeypatch.setattr(program.training, "train", train)
     assert run(program, folder) == 0
@@ -58,14 +58,14 @@ def test_it_goes_on_where_it_was_stopped(program, tmp_path, monkeypatch, capsys)
     with (folder / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["model"], row["multiscale"]) for row in rows] == [
-        ("convlstm", "True"), ("convlstm", "False"), ("predrnn", "True"), ("predrnn", "False"),
+        ("convlstm", "True"), ("convlstm", "False"),
     ]  # fmt: skip
     assert all(0 < float(row["squared_error_per_frame"]) < np.inf for row in rows)
     assert len({row["persistence_ssim"] for row in rows}) == 1  # all on the same sequences
     assert rows[0]["parameters"] == rows[1]["parameters"]
     assert int(rows[0]["training_memory"]) < int(rows[1]["training_memory"])
     text = (folder / "tables.md").read_text()
-    assert "| PredRNN |" in text and "| persistence |" in text
+    assert "| ConvLSTM |" in text and "| persistence |" in text
     assert (folder / "digits.png").stat().st_size > 10_000
 
     with pytest.raises(SystemExit, match="`--folder` must hold results of the same settings"):
