@@ -1,5 +1,6 @@
 """`Forecaster`: a recurrent stack between an embedding and a head, rolled out over time."""
 
+import contextlib
 import types
 
 import keras
@@ -295,9 +296,23 @@ class Forecaster(keras.Model):
         x, y = arguments["x"], arguments["y"]
         if hasattr(x, "shape"):
             checks.check_arrays(x, y, self.channels, self.check_finite)
+            with self._variable_scope():
+                self.build(x.shape)
         elif self.check_finite:
             arguments["x"] = checks.check_finite_batches(x)
         return x
+
+    def make_train_function(self, force=False):
+        # TensorFlow would trace the step once to make the optimizer's variables, and once more.
+        if self.built and self.optimizer is not None and not self.optimizer.built:
+            with self._variable_scope():
+                self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
+    def _variable_scope(self):
+        """Where TensorFlow's strategies want variables to be made."""
+        strategy = getattr(self, "distribute_strategy", None)
+        return contextlib.nullcontext() if strategy is None else strategy.scope()
 
     def train_step(self, *args):
         return super().train_step(*args[:-1], _future_as_input(args[-1]))

@@ -6,10 +6,11 @@ numbers on TensorFlow, JAX and PyTorch; it exists because the portable operation
 (the gradient of a convolution inside a JAX loop on the CPU).
 """
 
-from keras_msrnn.backend.attention import attention
+from keras_msrnn.backend.attention import attention, masked_attention
 from keras_msrnn.backend.execution import compile_inference, replica, supports_jit
 from keras_msrnn.backend.loops import REMAT_MODES, rematerialise, scan
 from keras_msrnn.backend.maps import concatenate, convolution, pad, split, upsample_bilinear
+from keras_msrnn.backend.sampling import sample
 
 __all__ = [
     "REMAT_MODES",
@@ -17,9 +18,11 @@ __all__ = [
     "compile_inference",
     "concatenate",
     "convolution",
+    "masked_attention",
     "pad",
     "rematerialise",
     "replica",
+    "sample",
     "scan",
     "split",
     "supports_jit",

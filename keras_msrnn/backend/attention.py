@@ -8,11 +8,6 @@ from keras_msrnn import backend
 CHUNK = 128  # queries taken at a time
 
 
-def _portable_attention(query, key, value):
-    one_head = (ops.expand_dims(x, 2) for x in (query, key, value))
-    return ops.squeeze(ops.dot_product_attention(*one_head, scale=1.0), 2)
-
-
 def attention(query, key, value):
     """Softmax attention, not scaled, of `(batch, pixels, channels)`.
 
@@ -22,21 +17,47 @@ def attention(query, key, value):
     if keras.backend.is_keras_tensor(query):
         return backend.rematerialise(_portable_attention)(query, key, value)
     if keras.backend.backend() == "torch":
-        import torch
-
-        one_head = (x[:, None] for x in (query, key, value))
-        return torch.nn.functional.scaled_dot_product_attention(*one_head, scale=1.0)[:, 0]
+        return _torch_attention(query[:, None], key[:, None], value[:, None])[:, 0]
     batch, pixels, channels = ops.shape(query)
     chunks = max(n for n in range(1, max(2, pixels // CHUNK + 1)) if pixels % n == 0)
 
     def attend(key_value, query):
         key, value = key_value
-        weights = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 2, 1))))
-        return key_value, ops.matmul(weights, value)
+        return key_value, _attention(query, key, value)
 
     if chunks == 1:
-        return attend((key, value), query)[1]
+        return _attention(query, key, value)
     query = ops.reshape(query, (batch, chunks, pixels // chunks, channels))
     like = ops.zeros((batch, pixels // chunks, channels), query.dtype)
     _, attended = backend.scan(attend, (key, value), ops.moveaxis(query, 1, 0), like, remat="step")
     return ops.reshape(ops.moveaxis(attended, 0, 1), (batch, pixels, channels))
+
+
+def masked_attention(query, key, value, mask):
+    """Softmax attention of `(batch, blocks, pixels, channels)`, not scaled, each block by itself.
+
+    `mask`, `(blocks, queries, keys)`, is added to the similarities. Nothing but the arguments and
+    the result is kept for the backward pass.
+    """
+    if keras.backend.backend() == "torch" and not keras.backend.is_keras_tensor(query):
+        return _torch_attention(query, key, value, mask[None])
+    return backend.rematerialise(_attention)(query, key, value, mask)
+
+
+def _attention(query, key, value, mask=None):
+    similarities = ops.matmul(query, ops.swapaxes(key, -1, -2))
+    if mask is not None:
+        similarities = similarities + mask
+    return ops.matmul(ops.softmax(similarities), value)
+
+
+def _torch_attention(query, key, value, mask=None):
+    import torch
+
+    attend = torch.nn.functional.scaled_dot_product_attention
+    return attend(query, key, value, attn_mask=mask, scale=1.0)
+
+
+def _portable_attention(query, key, value):
+    one_head = (ops.expand_dims(x, 2) for x in (query, key, value))
+    return ops.squeeze(ops.dot_product_attention(*one_head, scale=1.0), 2)

@@ -105,6 +105,11 @@ def _tensorflow_scan(step, carry, xs, steps, like):
 
     if steps is None:
         steps = tf.shape(tree.flatten(xs)[0])[0]
+    # The gradient of `x[t]` would be filled up with zeros to the size of the whole.
+    inputs = [
+        tf.TensorArray(x.dtype, size=steps, element_shape=x.shape[1:]).unstack(x)
+        for x in ([] if xs is None else map(tf.convert_to_tensor, tree.flatten(xs)))
+    ]
     arrays = [
         tf.TensorArray(y.dtype, size=steps, element_shape=y.shape) for y in tree.flatten(like)
     ]
@@ -112,7 +117,8 @@ def _tensorflow_scan(step, carry, xs, steps, like):
 
     def body(t, flat_carry, arrays):
         carry_t = tree.pack_sequence_as(carry, flat_carry)
-        new_carry, y = step(carry_t, _at(xs, t))
+        x = None if xs is None else tree.pack_sequence_as(xs, [array.read(t) for array in inputs])
+        new_carry, y = step(carry_t, x)
         arrays = [array.write(t, v) for array, v in zip(arrays, tree.flatten(y))]
         return t + 1, tree.flatten(new_carry), arrays
 

@@ -24,38 +24,17 @@ def warp(images, flow, compat=None):
     """
     batch, height, width, channels = ops.shape(images)
     fields = flow.shape[-2]
-    flow = ops.cast(flow, "float32")
-    x = flow[..., 0] + ops.reshape(ops.arange(width, dtype="float32"), (1, 1, -1, 1))
-    y = flow[..., 1] + ops.reshape(ops.arange(height, dtype="float32"), (1, -1, 1, 1))
+    x, y = ops.unstack(ops.cast(flow, "float32"), axis=-1)
+    x = x + ops.reshape(ops.arange(width, dtype="float32"), (1, 1, -1, 1))
+    y = y + ops.reshape(ops.arange(height, dtype="float32"), (1, -1, 1, 1))
     if compat == "reference":
         x, y = (
             p * (ops.cast(n, "float32") / ops.cast(ops.maximum(n - 1, 1), "float32")) - 0.5
             for p, n in ((x, width), (y, height))
         )
-    column, x = _corner(x, width)
-    row, y = _corner(y, height)
-    # Each row of the table holds the four pixels around a position, with zeros outside.
-    images = backend.pad(images, (1, 1), (1, 1))
-    left, right = images[:, :, :-1], images[:, :, 1:]
-    table = ops.concatenate([left[:, :-1], right[:, :-1], left[:, 1:], right[:, 1:]], axis=-1)
-    table = ops.reshape(table, (batch * (height + 1) * (width + 1), 4 * channels))
-    sample = ops.reshape(ops.arange(batch, dtype="int32"), (-1, 1, 1, 1))
-    indices = (row + sample * (height + 1)) * (width + 1) + column
-    corners = ops.take(table, ops.reshape(indices, (-1,)), axis=0)
-    corners = ops.reshape(corners, (batch, height, width, fields, 4 * channels))
-    x, y = (ops.expand_dims(ops.cast(p, images.dtype), -1) for p in (x, y))
-    top_left, top_right, bottom_left, bottom_right = ops.split(corners, 4, axis=-1)
-    top = top_left + x * (top_right - top_left)
-    bottom = bottom_left + x * (bottom_right - bottom_left)
-    return top + y * (bottom - top)
-
-
-def _corner(position, size):
-    """The pixel at or before each position on an axis, counted from -1, and the way past it."""
-    last = ops.cast(size - 1, "float32")
-    corner = ops.where(position >= -1, ops.minimum(ops.floor(position), last), -1.0)
-    corner = ops.stop_gradient(corner)
-    return ops.cast(corner + 1, "int32"), ops.clip(position - corner, 0.0, 1.0)
+    x, y = (ops.reshape(p, (batch, height, width * fields)) for p in (x, y))
+    warped = backend.sample(images, x, y)
+    return ops.reshape(warped, (batch, height, width, fields, channels))
 
 
 def local_attention(query, key, value, window):
@@ -97,8 +76,7 @@ def local_attention(query, key, value, window):
         mask = ops.stop_gradient(ops.concatenate([mask, outside], axis=-1))
         nothing = ops.zeros((batch, columns.count, 1, channels), q.dtype)
         k, v = (ops.concatenate([x, nothing], axis=2) for x in (k, v))
-        scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) + mask
-        return carry, ops.matmul(ops.softmax(scores), v)
+        return carry, backend.masked_attention(q, k, v, mask)
 
     query = backend.pad(query, (0, rows.fill), (0, columns.fill))
     xs = (
@@ -112,7 +90,7 @@ def local_attention(query, key, value, window):
         _, attended = attend((), [x[0] for x in xs])
     else:
         like = ops.zeros((batch, columns.count, queries, channels), query.dtype)
-        _, attended = backend.scan(attend, ops.zeros(()), xs, like, remat="step")
+        _, attended = backend.scan(attend, ops.zeros(()), xs, like)
     attended = ops.reshape(
         attended, (rows.count, batch, columns.count, rows.size, columns.size, channels)
     )
