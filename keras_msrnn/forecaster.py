@@ -265,6 +265,12 @@ class Forecaster(keras.Model):
 
     # Training: Keras's own steps, with the future moved into the inputs
 
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config and config["loss"] is None:  # `compile` keeps the loss that there was
+            config["loss"] = keras.saving.serialize_keras_object(self.loss)
+        return config
+
     def fit(self, *args, **kwargs):
         """Trains on `fit(context, future)` or on a data set of `(context, future)` batches.
 

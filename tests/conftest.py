@@ -1,3 +1,4 @@
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -16,6 +17,14 @@ SMALL = {"filters": 4, "scales": 3, "channels": 1, "seed": 0}
 @pytest.fixture(autouse=True)
 def _seed():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_second_look_at_old_graphs():
+    """TensorFlow keeps the graphs of all tests, and Python would look for garbage in them."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -195,6 +195,35 @@ def test_xla_compiles_only_where_it_can(small_model, monkeypatch):
     assert small_model().jit_compile == (keras.backend.backend() == "jax")
 
 
+def test_the_step_is_traced_once(small_model, sequences):
+    traces = 0
+
+    def loss(truth, forecast):
+        nonlocal traces
+        traces += 1
+        return keras.ops.mean(keras.ops.square(truth - forecast))
+
+    model = small_model()
+    model.compile(keras.optimizers.Adam(), loss)
+    model.fit(*sequences(), batch_size=2, verbose=0)
+    # JAX and PyTorch find out the shapes before, and PyTorch runs it for each of two batches.
+    assert traces == {"tensorflow": 1, "jax": 2, "torch": 3}[keras.backend.backend()]
+
+
+def test_compile_keeps_the_loss(small_model, sequences, tmp_path):
+    model = small_model()
+    loss = model.loss
+    model.compile("adam")
+    assert model.loss is loss
+    data = sequences()
+    model.fit(*data, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        loaded.evaluate(*data, verbose=0), model.evaluate(*data, verbose=0), rtol=1e-5
+    )
+
+
 def test_same_seed_same_result(small_model, sequences):
     context, future = sequences()
     results = []
