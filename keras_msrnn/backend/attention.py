@@ -33,15 +33,19 @@ def attention(query, key, value):
     return ops.reshape(ops.moveaxis(attended, 0, 1), (batch, pixels, channels))
 
 
+def has_fused_attention():
+    """Whether `masked_attention` keeps nothing but its arguments for the backward pass."""
+    return keras.backend.backend() == "torch"
+
+
 def masked_attention(query, key, value, mask):
     """Softmax attention of `(batch, blocks, pixels, channels)`, not scaled, each block by itself.
 
-    `mask`, `(blocks, queries, keys)`, is added to the similarities. Nothing but the arguments and
-    the result is kept for the backward pass.
+    `mask`, `(blocks, queries, keys)`, is added to the similarities.
     """
-    if keras.backend.backend() == "torch" and not keras.backend.is_keras_tensor(query):
+    if has_fused_attention() and not keras.backend.is_keras_tensor(query):
         return _torch_attention(query, key, value, mask[None])
-    return backend.rematerialise(_attention)(query, key, value, mask)
+    return _attention(query, key, value, mask)
 
 
 def _attention(query, key, value, mask=None):

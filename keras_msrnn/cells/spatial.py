@@ -7,6 +7,7 @@ from keras_msrnn import backend
 
 ROWS = 8
 COLUMNS = 16  # of them, on maps that are much wider than the window
+MASKS = 2**22  # elements of all masks that may be kept for the backward pass, if nothing else is
 
 
 def warp(images, flow, compat=None):
@@ -78,6 +79,8 @@ def local_attention(query, key, value, window):
         k, v = (ops.concatenate([x, nothing], axis=2) for x in (k, v))
         return carry, backend.masked_attention(q, k, v, mask)
 
+    if not backend.has_fused_attention() or rows.count * columns.count * queries * keys > MASKS:
+        attend = backend.rematerialise(attend)
     query = backend.pad(query, (0, rows.fill), (0, columns.fill))
     xs = (
         cut(query, rows.queries, columns.queries),
