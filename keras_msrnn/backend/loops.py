@@ -145,12 +145,14 @@ def rematerialise(function, weights=()):
         return jax.checkpoint(function)
     if backend == "torch":
         import torch
-        from torch.utils.checkpoint import checkpoint
+        from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
         def run(*args):
             if not torch.is_grad_enabled():
                 return function(*args)
-            return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+            # An early stop is an exception, whose traceback would keep tensors alive.
+            with set_checkpoint_early_stop(False):
+                return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
 
         return run
     return lambda *args: _tensorflow_rematerialise(function, args, weights)
