@@ -198,7 +198,7 @@ def held_bytes():
         return tf.config.experimental.get_memory_info("CPU:0")["current"]
     import torch
 
-    tensors = [x for x in gc.get_objects() if isinstance(x, torch.Tensor)]
+    tensors = [x for x in gc.get_objects() if issubclass(type(x), torch.Tensor)]
     return sum(x.nbytes for x in tensors)
 
 
