@@ -33,9 +33,9 @@ def attention(query, key, value):
     return ops.reshape(ops.moveaxis(attended, 0, 1), (batch, pixels, channels))
 
 
-def has_fused_attention():
+def has_fused_attention(query):
     """Whether `masked_attention` keeps nothing but its arguments for the backward pass."""
-    return keras.backend.backend() == "torch"
+    return keras.backend.backend() == "torch" and not keras.backend.is_keras_tensor(query)
 
 
 def masked_attention(query, key, value, mask):
@@ -43,7 +43,7 @@ def masked_attention(query, key, value, mask):
 
     `mask`, `(blocks, queries, keys)`, is added to the similarities.
     """
-    if has_fused_attention() and not keras.backend.is_keras_tensor(query):
+    if has_fused_attention(query):
         return _torch_attention(query, key, value, mask[None])
     return _attention(query, key, value, mask)
 

@@ -31,7 +31,7 @@ def _sample(maps, x, y):
     count = batch * (height + 2) * (width + 2)
     pixels = ops.reshape(backend.pad(maps, (1, 1), (1, 1)), (count, channels))
     pixels = ops.concatenate([pixels, ops.zeros((width + 3, channels), maps.dtype)])
-    table = ops.concatenate([pixels[start : start + count] for start in _offsets(width)], axis=-1)
+    table = ops.concatenate([pixels[i : i + count, :] for i in _offsets(width)], axis=-1)
     around = ops.reshape(ops.take(table, first, axis=0), (-1, 4, channels))
     weights = ops.expand_dims(ops.cast(ops.transpose(weights), maps.dtype), -1)
     return ops.reshape(ops.sum(weights * around, axis=1), (*ops.shape(x), channels))
@@ -51,7 +51,7 @@ def _corners(shape, x, y):
     column, right = _corner(x, width)
     row, below = _corner(y, height)
     sample = ops.reshape(ops.arange(batch, dtype="int32"), (-1, 1, 1))
-    first = (sample * (height + 2) + row) * (width + 2) + column
+    first = (row + sample * (height + 2)) * (width + 2) + column
     left, above = 1 - right, 1 - below
     weights = ops.stack([above * left, above * right, below * left, below * right])
     return ops.reshape(first, (-1,)), ops.reshape(weights, (4, -1))

@@ -79,7 +79,8 @@ def local_attention(query, key, value, window):
         k, v = (ops.concatenate([x, nothing], axis=2) for x in (k, v))
         return carry, backend.masked_attention(q, k, v, mask)
 
-    if not backend.has_fused_attention() or rows.count * columns.count * queries * keys > MASKS:
+    masks = rows.count * columns.count * queries * keys
+    if not backend.has_fused_attention(query) or masks > MASKS:
         attend = backend.rematerialise(attend)
     query = backend.pad(query, (0, rows.fill), (0, columns.fill))
     xs = (

@@ -65,11 +65,16 @@ def _jax(model, shapes):
 
 def _torch(model, shapes):
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
     inputs = [ops.convert_to_tensor(np.zeros(shape, "float32")) for shape in shapes]
     trainable = [v.value for v in model.trainable_variables]
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    not_counted = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+            lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)
+        )
+    }
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=not_counted) as counter:
         _step(model, inputs[0][:, 0])
 
     def gradient():
