@@ -24,8 +24,9 @@ def lock(path):
             time.sleep(0.1)
         else:
             raise RuntimeError(
-                f"Another process is searching in the folder {path.parent} (as {path.stem}). Wait "
-                "for it, or take another folder; workers need different KERASTUNER_TUNER_IDs."
+                f"Another process is at work in the folder {path.parent} (as {path.stem}). Wait "
+                "for it, or take another folder; the workers of a search need different "
+                "KERASTUNER_TUNER_IDs."
             )
         yield
 
