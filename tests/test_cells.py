@@ -145,7 +145,7 @@ def gradients(function, *arrays):
         def build(self, shape):
             for array in arrays:
                 self.add_weight(
-                    shape=array.shape, initializer=lambda *_, x=array, **__: ops.array(x)
+                    shape=array.shape, initializer=lambda *_, x=array, **__: ops.array(x.copy())
                 )
 
         def call(self, inputs):
