@@ -350,7 +350,7 @@ def test_two_searches_in_one_folder(tmp_path):
         def fit(self, hp, model, *args, **kwargs):
             if "second" not in vars(self):
                 self.second = create_tuner(self, tmp_path / "s", max_trials=3)
-                with pytest.raises(RuntimeError, match="Another process is searching"):
+                with pytest.raises(RuntimeError, match="Another process is at work"):
                     self.second.search(**frames())
             return super().fit(hp, model, *args, **kwargs)
 
