@@ -141,7 +141,12 @@ def test_local_attention(height, width, window):
 
 
 def gradients(function, *arrays):
-    """Those of the sum of `function(*arrays)`, each output weighted otherwise, by a step of SGD."""
+    """Those of half the squared distance of `function(*arrays)` from noise, by a step of SGD.
+
+    A sum of the outputs would not do: no update would wait for the outputs, and TensorFlow may then
+    update a variable before it is read (its optimizer takes Keras's `IdentityN` of all gradients
+    for the order, and removes it later).
+    """
 
     class Layer(keras.layers.Layer):
         def build(self, shape):
@@ -152,8 +157,8 @@ def gradients(function, *arrays):
 
         def call(self, inputs):
             outputs = function(*map(ops.convert_to_tensor, self.weights))
-            weights = random(*outputs.shape)
-            return ops.sum(outputs * ops.convert_to_tensor(weights)) + 0 * inputs
+            noise = ops.convert_to_tensor(random(*outputs.shape))
+            return ops.sum(ops.square(outputs - noise)) / 2 + 0 * inputs
 
         def compute_output_shape(self, shape):
             return shape
@@ -167,7 +172,7 @@ def gradients(function, *arrays):
 def numeric_gradients(function, *arrays):
     """The same by differences of a function of one sample, in double precision."""
     arrays = [array.astype("float64") for array in arrays]
-    weights = random(*function(*arrays).shape)
+    noise = random(*function(*arrays).shape)
     results = []
     for array in arrays:
         results.append(np.zeros_like(array))
@@ -175,7 +180,7 @@ def numeric_gradients(function, *arrays):
             value, total = array[index], []
             for step in (1e-4, -1e-4):
                 array[index] = value + step
-                total.append((function(*arrays) * weights).sum())
+                total.append(((function(*arrays) - noise) ** 2).sum() / 2)
             array[index] = value
             results[-1][index] = (total[0] - total[1]) / 2e-4
     return results
