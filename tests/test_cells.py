@@ -135,9 +135,9 @@ def naive_local_attention(query, key, value, window):
 @pytest.mark.parametrize(("height", "width", "window"), [(5, 7, 3), (20, 9, 6), (35, 18, 30)])
 def test_local_attention(height, width, window):
     q, k, v = random(3, 1, height, width, 2)
-    attended = ops.convert_to_numpy(spatial.local_attention(q, k, v, window))
+    attended = spatial.local_attention(*map(ops.convert_to_tensor, (q, k, v)), window)
     expected = naive_local_attention(q[0], k[0], v[0], window)
-    np.testing.assert_allclose(attended[0], expected, atol=1e-5)
+    np.testing.assert_allclose(ops.convert_to_numpy(attended)[0], expected, atol=1e-5)
 
 
 def gradients(function, *arrays):

@@ -71,8 +71,14 @@ def test_saved_models_are_served_by_tensorflow_alone(small_model, context, tmp_p
 
 @pytest.mark.parametrize(
     ("format", "name"),
-    [("onnx", "predrnn"), ("onnx", "trajgru"), ("openvino", "convlstm"), ("litert", "predrnn")]
-    + [("torch", "trajgru")],
+    [
+        ("onnx", "predrnn"),
+        ("onnx", "trajgru"),
+        ("onnx", "preciplstm"),
+        ("openvino", "convlstm"),
+        ("litert", "predrnn"),
+        ("torch", "trajgru"),
+    ],
 )
 def test_other_formats(format, name, small_model, context, tmp_path):
     model = small_model(name, horizon=2, **MODELS[name])

@@ -9,7 +9,7 @@ numbers on TensorFlow, JAX and PyTorch; it exists because the portable operation
 from keras_msrnn.backend.attention import attention, has_fused_attention, masked_attention
 from keras_msrnn.backend.execution import compile_inference, replica, supports_jit
 from keras_msrnn.backend.loops import REMAT_MODES, rematerialise, scan
-from keras_msrnn.backend.maps import concatenate, convolution, pad, split, upsample_bilinear
+from keras_msrnn.backend.maps import concatenate, convolution, pad, split, take, upsample_bilinear
 from keras_msrnn.backend.sampling import sample
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "scan",
     "split",
     "supports_jit",
+    "take",
     "upsample_bilinear",
 ]

@@ -118,6 +118,19 @@ def pad(x, rows, columns):
     return x
 
 
+def take(x, indices, axis):
+    """`x` with an array of `indices`, none negative, in place of its `axis`.
+
+    What Keras calls on PyTorch, with the same result, has a `squeeze` that ONNX refuses.
+    """
+    if keras.backend.backend() != "torch" or keras.backend.is_keras_tensor(x):
+        return ops.take(x, indices, axis=axis)
+    import torch
+
+    flat = torch.from_numpy(indices.ravel()).to(x.device)
+    return torch.unflatten(torch.index_select(x, axis, flat), axis, indices.shape)
+
+
 def upsample_bilinear(x, factor):
     """Maps `(batch, height, width, channels)` upsampled bilinearly, with half-pixel centres.
 

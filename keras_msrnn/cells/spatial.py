@@ -64,9 +64,9 @@ def local_attention(query, key, value, window):
 
     def cut(x, row_indices, column_indices):
         """Blocks `(row, batch, column, pixels, channels)` of a map."""
-        x = ops.take(x, row_indices, axis=1) if rows.count > 1 else x[:, None]
+        x = backend.take(x, row_indices, axis=1) if rows.count > 1 else x[:, None]
         if columns.count > 1:
-            x = ops.take(x, column_indices, axis=3)
+            x = backend.take(x, column_indices, axis=3)
         x = ops.reshape(x, (batch, *row_indices.shape, *column_indices.shape, channels))
         x = ops.transpose(x, (1, 0, 3, 2, 4, 5))
         return ops.reshape(x, (rows.count, batch, columns.count, -1, channels))
