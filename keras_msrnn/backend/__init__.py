@@ -6,7 +6,7 @@ numbers on TensorFlow, JAX and PyTorch; it exists because the portable operation
 (the gradient of a convolution inside a JAX loop on the CPU).
 """
 
-from keras_msrnn.backend.attention import attention, has_fused_attention, masked_attention
+from keras_msrnn.backend.attention import attention, masked_attention
 from keras_msrnn.backend.execution import compile_inference, replica, supports_jit
 from keras_msrnn.backend.loops import REMAT_MODES, rematerialise, scan
 from keras_msrnn.backend.maps import concatenate, convolution, pad, split, take, upsample_bilinear
@@ -18,7 +18,6 @@ __all__ = [
     "compile_inference",
     "concatenate",
     "convolution",
-    "has_fused_attention",
     "masked_attention",
     "pad",
     "rematerialise",

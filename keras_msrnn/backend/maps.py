@@ -6,6 +6,9 @@ import itertools
 import keras
 from keras import ops
 
+# XLA's fast convolutions on the CPU want so many channels, of the inputs or the outputs.
+XLA_CHANNELS = 17
+
 
 def convolution(inputs, kernel, bias=None, strides=1, padding="same"):
     """Convolution of channels-last `inputs` with a `(height, width, in, out)` kernel."""
@@ -51,7 +54,11 @@ def _jax_convolution():
     layout = ("NHWC", "HWIO", "NHWC")
 
     def convolve_padded(inputs, kernel, padding):
-        return lax.conv_general_dilated(inputs, kernel, (1, 1), padding, dimension_numbers=layout)
+        outputs = kernel.shape[3]
+        if max(inputs.shape[3], outputs) < XLA_CHANNELS:
+            kernel = jax.numpy.pad(kernel, (*3 * [(0, 0)], (0, XLA_CHANNELS - outputs)))
+        maps = lax.conv_general_dilated(inputs, kernel, (1, 1), padding, dimension_numbers=layout)
+        return maps[..., :outputs]
 
     def convolve(inputs, kernel):
         return convolve_padded(inputs, kernel, "SAME")
@@ -119,16 +126,19 @@ def pad(x, rows, columns):
 
 
 def take(x, indices, axis):
-    """`x` with an array of `indices`, none negative, in place of its `axis`.
+    """`x` with `indices`, all within its size, in place of `axis`.
 
-    What Keras calls on PyTorch, with the same result, has a `squeeze` that ONNX refuses.
+    Keras's own fills what lies outside on JAX, which is slow. On PyTorch it has a `squeeze` without
+    effect, which ONNX refuses.
     """
-    if keras.backend.backend() != "torch" or keras.backend.is_keras_tensor(x):
-        return ops.take(x, indices, axis=axis)
-    import torch
-
-    flat = torch.from_numpy(indices.ravel()).to(x.device)
-    return torch.unflatten(torch.index_select(x, axis, flat), axis, indices.shape)
+    if not keras.backend.is_keras_tensor(x):
+        if keras.backend.backend() == "jax":
+            return x.at[*axis * [slice(None)], indices].get(mode="promise_in_bounds")
+        if keras.backend.backend() == "torch":
+            indices = ops.convert_to_tensor(indices)
+            x = x.index_select(axis, indices.ravel())
+            return x.unflatten(axis, indices.shape)
+    return ops.take(x, indices, axis=axis)
 
 
 def upsample_bilinear(x, factor):

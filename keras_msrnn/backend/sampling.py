@@ -25,16 +25,15 @@ def sample(maps, x, y):
 
 
 def _sample(maps, x, y):
-    batch, height, width, channels = ops.shape(maps)
+    channels = maps.shape[-1]
     first, weights = _corners(ops.shape(maps), x, y)
-    # Each row of the table holds a pixel, the next one, and the two below.
-    count = batch * (height + 2) * (width + 2)
-    pixels = ops.reshape(backend.pad(maps, (1, 1), (1, 1)), (count, channels))
-    pixels = ops.concatenate([pixels, ops.zeros((width + 3, channels), maps.dtype)])
-    table = ops.concatenate([pixels[i : i + count, :] for i in _offsets(width)], axis=-1)
-    around = ops.reshape(ops.take(table, first, axis=0), (-1, 4, channels))
-    weights = ops.expand_dims(ops.cast(ops.transpose(weights), maps.dtype), -1)
-    return ops.reshape(ops.sum(weights * around, axis=1), (*ops.shape(x), channels))
+    pixels = ops.reshape(backend.pad(maps, (1, 1), (1, 1)), (-1, channels))
+    weights = ops.expand_dims(ops.cast(weights, maps.dtype), -1)
+    corners = [
+        weights[k] * backend.take(pixels, first + offset, axis=0)
+        for k, offset in enumerate(_offsets(ops.shape(maps)[2]))
+    ]
+    return ops.reshape(sum(corners), (*ops.shape(x), channels))
 
 
 def _offsets(width):

@@ -7,7 +7,6 @@ from keras_msrnn import backend
 
 ROWS = 8
 COLUMNS = 16  # of them, on maps that are much wider than the window
-MASKS = 2**22  # elements of all masks that may be kept for the backward pass, if nothing else is
 
 
 def warp(images, flow, compat=None):
@@ -71,17 +70,17 @@ def local_attention(query, key, value, window):
         x = ops.transpose(x, (1, 0, 3, 2, 4, 5))
         return ops.reshape(x, (rows.count, batch, columns.count, -1, channels))
 
+    def mask(row_mask, outside, column_mask):
+        inside = row_mask[None, :, None, :, None] + column_mask
+        inside = ops.reshape(inside, (-1, queries, keys))
+        return ops.stop_gradient(ops.concatenate([inside, outside], axis=-1))
+
     def attend(carry, row):
-        q, k, v, row_mask, outside = row
-        mask = ops.reshape(row_mask[None, :, None, :, None] + column_mask, (-1, queries, keys))
-        mask = ops.stop_gradient(ops.concatenate([mask, outside], axis=-1))
+        q, k, v, *arguments = row
         nothing = ops.zeros((batch, columns.count, 1, channels), q.dtype)
         k, v = (ops.concatenate([x, nothing], axis=2) for x in (k, v))
-        return carry, backend.masked_attention(q, k, v, mask)
+        return carry, backend.masked_attention(q, k, v, mask, (*arguments, column_mask))
 
-    masks = rows.count * columns.count * queries * keys
-    if not backend.has_fused_attention(query) or masks > MASKS:
-        attend = backend.rematerialise(attend)
     query = backend.pad(query, (0, rows.fill), (0, columns.fill))
     xs = (
         cut(query, rows.queries, columns.queries),
