@@ -17,14 +17,31 @@ def sample(maps, x, y):
     Returns:
         `(batch, rows, columns, channels)`.
     """
-    if keras.backend.is_keras_tensor(x) or keras.backend.backend() == "jax":
+    if keras.backend.is_keras_tensor(x):
         return backend.rematerialise(_sample)(maps, x, y)
+    if keras.backend.backend() == "jax":
+        return _jax_sample(maps, x, y)
     if keras.backend.backend() == "torch":
         return _torch_sample(maps, x, y)
     return _tensorflow_sample(maps, x, y)
 
 
 def _sample(maps, x, y):
+    """Reads the four pixels around a position at once."""
+    batch, height, width, channels = ops.shape(maps)
+    first, weights = _corners(ops.shape(maps), x, y)
+    # Each row of the table holds a pixel, the next one, and the two below.
+    count = batch * (height + 2) * (width + 2)
+    pixels = ops.reshape(backend.pad(maps, (1, 1), (1, 1)), (count, channels))
+    pixels = ops.concatenate([pixels, ops.zeros((width + 3, channels), maps.dtype)])
+    table = ops.concatenate([pixels[i : i + count, :] for i in _offsets(width)], axis=-1)
+    around = ops.reshape(backend.take(table, first, axis=0), (-1, 4, channels))
+    weights = ops.expand_dims(ops.cast(ops.transpose(weights), maps.dtype), -1)
+    return ops.reshape(ops.sum(weights * around, axis=1), (*ops.shape(x), channels))
+
+
+def _sample_by_corners(maps, x, y):
+    """Reads the four pixels one by one: on JAX slower, but with a faster gradient."""
     channels = maps.shape[-1]
     first, weights = _corners(ops.shape(maps), x, y)
     pixels = ops.reshape(backend.pad(maps, (1, 1), (1, 1)), (-1, channels))
@@ -34,6 +51,17 @@ def _sample(maps, x, y):
         for k, offset in enumerate(_offsets(ops.shape(maps)[2]))
     ]
     return ops.reshape(sum(corners), (*ops.shape(x), channels))
+
+
+def _jax_sample(maps, x, y):
+    import jax
+
+    sample = jax.custom_vjp(_sample)
+    sample.defvjp(
+        lambda *inputs: (_sample(*inputs), inputs),
+        lambda inputs, gradient: jax.vjp(_sample_by_corners, *inputs)[1](gradient),
+    )
+    return sample(maps, x, y)
 
 
 def _offsets(width):
