@@ -38,12 +38,14 @@ def masked_attention(query, key, value, mask, arguments):
     """Softmax attention of `(batch, blocks, pixels, channels)`, not scaled, each block by itself.
 
     `mask(*arguments)`, `(blocks, queries, keys)`, is added to the similarities and has no gradient.
-    Neither the similarities nor large masks are kept for the backward pass.
+    Neither the similarities nor large masks are kept for the backward pass, but those of symbolic
+    tensors are.
     """
-    symbolic = keras.backend.is_keras_tensor(query)
-    if keras.backend.backend() == "jax" and not symbolic:
+    if keras.backend.is_keras_tensor(query):
+        return _attention(query, key, value, mask(*arguments))
+    if keras.backend.backend() == "jax":
         return _jax_attention(mask)(query, key, value, *arguments)
-    fused = keras.backend.backend() == "torch" and not symbolic
+    fused = keras.backend.backend() == "torch"
 
     def attend(query, key, value, *arguments):
         if fused:

@@ -1,5 +1,6 @@
 """Operations on maps that move information in space: warping and attention."""
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -81,6 +82,8 @@ def local_attention(query, key, value, window):
         k, v = (ops.concatenate([x, nothing], axis=2) for x in (k, v))
         return carry, backend.masked_attention(q, k, v, mask, (*arguments, column_mask))
 
+    if keras.backend.is_keras_tensor(query):  # an analysis counts what is kept in the end
+        attend = backend.rematerialise(attend)
     query = backend.pad(query, (0, rows.fill), (0, columns.fill))
     xs = (
         cut(query, rows.queries, columns.queries),
