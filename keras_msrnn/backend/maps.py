@@ -52,10 +52,11 @@ def _jax_convolution():
     from jax import lax
 
     layout = ("NHWC", "HWIO", "NHWC")
+    on_cpu = jax.default_backend() == "cpu"
 
     def convolve_padded(inputs, kernel, padding):
         outputs = kernel.shape[3]
-        if max(inputs.shape[3], outputs) < XLA_CHANNELS:
+        if on_cpu and max(inputs.shape[3], outputs) < XLA_CHANNELS:
             kernel = jax.numpy.pad(kernel, (*3 * [(0, 0)], (0, XLA_CHANNELS - outputs)))
         maps = lax.conv_general_dilated(inputs, kernel, (1, 1), padding, dimension_numbers=layout)
         return maps[..., :outputs]
@@ -63,7 +64,7 @@ def _jax_convolution():
     def convolve(inputs, kernel):
         return convolve_padded(inputs, kernel, "SAME")
 
-    if jax.default_backend() != "cpu":
+    if not on_cpu:
         return convolve
 
     def forward(inputs, kernel):
