@@ -1,6 +1,5 @@
 """`Forecaster`: a recurrent stack between an embedding and a head, rolled out over time."""
 
-import contextlib
 import types
 
 import keras
@@ -11,12 +10,13 @@ from keras_msrnn.cells.cell import Projection, positive_integer
 from keras_msrnn.multi_scale_rnn import MultiScaleRNN
 from keras_msrnn.patches import depth_to_space, space_to_depth
 from keras_msrnn.stream import ForecastStream
+from keras_msrnn.training import SequenceTrainer
 
 DEFAULT_HORIZON = 10
 
 
 @keras.saving.register_keras_serializable("keras_msrnn")
-class Forecaster(keras.Model):
+class Forecaster(SequenceTrainer, keras.Model):
     """Forecasts the next frames of an image sequence from the past ones.
 
     Each step embeds a frame with a 1 x 1 convolution, steps the stack, and maps its output to the
@@ -263,96 +263,6 @@ class Forecaster(keras.Model):
             return (ops.arange(context + horizon - 1) < context)[:, None, None, None, None]
         return self.sampling.draw(batch, context, horizon, self._seed_generator)
 
-    # Training: Keras's own steps, with the future moved into the inputs
-
-    def get_compile_config(self):
-        config = super().get_compile_config()
-        if config and config["loss"] is None:  # `compile` keeps the loss that there was
-            config["loss"] = keras.saving.serialize_keras_object(self.loss)
-        return config
-
-    def fit(self, *args, **kwargs):
-        """Trains on `fit(context, future)` or on a data set of `(context, future)` batches.
-
-        Takes the arguments of `keras.Model.fit`. `context` and `future` are arrays `(samples,
-        time, height, width, channels)`; data sets may be a `keras.utils.PyDataset`, a
-        `tf.data.Dataset`, a torch `DataLoader` or a generator.
-        """
-        arguments = checks.bind_arguments(super().fit, args, kwargs)
-        x = self._check_data(arguments)
-        if not hasattr(x, "shape") and not isinstance(x, keras.utils.PyDataset):
-            arguments["shuffle"] = False  # other data sets shuffle themselves
-        validation = arguments["validation_data"]
-        if isinstance(validation, (tuple, list)) and len(validation) > 1:
-            checks.check_arrays(*validation[:2], self.channels, self.check_finite)
-        if self.sampling is not None:
-            batches = checks.count_batches(arguments)
-            epochs = arguments["epochs"] - arguments["initial_epoch"]
-            self.sampling.extend(None if batches is None else batches * epochs)
-        return super().fit(**arguments)
-
-    def evaluate(self, *args, **kwargs):
-        """Scores forecasts from the context alone; takes the arguments of `Model.evaluate`."""
-        arguments = checks.bind_arguments(super().evaluate, args, kwargs)
-        self._check_data(arguments)
-        return super().evaluate(**arguments)
-
-    def _check_data(self, arguments):
-        """Checks arrays; wraps data sets where their frames are to be checked as they come."""
-        x, y = arguments["x"], arguments["y"]
-        if hasattr(x, "shape"):
-            checks.check_arrays(x, y, self.channels, self.check_finite)
-            with self._variable_scope():
-                self.build(x.shape)
-        elif self.check_finite:
-            arguments["x"] = checks.check_finite_batches(x)
-        return x
-
-    def make_train_function(self, force=False):
-        # TensorFlow would trace the step once to make the optimizer's variables, and once more.
-        if self.built and self.optimizer is not None and not self.optimizer.built:
-            with self._variable_scope():
-                self.optimizer.build(self.trainable_variables)
-        return super().make_train_function(force)
-
-    def _variable_scope(self):
-        """Where TensorFlow's strategies want variables to be made."""
-        strategy = getattr(self, "distribute_strategy", None)
-        return contextlib.nullcontext() if strategy is None else strategy.scope()
-
-    def train_step(self, *args):
-        return super().train_step(*args[:-1], _future_as_input(args[-1]))
-
-    def test_step(self, *args):
-        return super().test_step(*args[:-1], _future_as_input(args[-1]))
-
-    def _symbolic_build(self, iterator=None, data_batch=None):
-        dataset = getattr(getattr(iterator, "data_adapter", None), "py_dataset", None)
-        if dataset is not None:  # breaking off the iterator would mix up the batches of workers
-            data_batch = dataset[0]
-        if data_batch is None:
-            for _, _, batches in iterator:
-                data_batch = batches[0] if isinstance(batches, (list, tuple)) else next(batches)
-                break
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data_batch)
-        if y is not None:
-            checks.check_future_shape(y.shape, x.shape)
-        super()._symbolic_build(data_batch=_future_as_input(data_batch))
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        if training and y is not None:
-            y = ops.concatenate([ops.cast(x["context"][:, 1:], y.dtype), y], axis=1)
-            if sample_weight is not None and len(sample_weight.shape) > 1:
-                sample_weight = ops.cast(sample_weight, "float32")
-                context = ops.ones_like(sample_weight[:, :1])
-                context = ops.repeat(context, x["context"].shape[1] - 1, axis=1)
-                sample_weight = ops.concatenate([context, sample_weight], axis=1)
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Metrics are those of the forecasts behind the context, in training too."""
-        return super().compute_metrics(x, y, y_pred[:, -y.shape[1] :], sample_weight)
-
     # Forecasting
 
     def predict(self, *args, **kwargs):
@@ -460,13 +370,3 @@ class Forecaster(keras.Model):
 
 
 get_schedule = sampling.get
-
-
-def _future_as_input(data):
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if y is None:
-        raise ValueError(
-            "Training and evaluation need the future: pass `fit(context, future)` or a data set "
-            "of `(context, future)` batches. Received: batches without a future."
-        )
-    return {"context": x, "future": y}, y, sample_weight
