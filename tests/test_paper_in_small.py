@@ -75,7 +75,16 @@ def test_it_goes_on_where_it_was_stopped(program, tmp_path, monkeypatch, capsys)
 
 
 def test_pairs_get_the_same_batches(program):
-    settings = program.training.Settings(16, 2, 2, 3, 1, 6, "any")
+    settings = program.training.Settings(
+        size=16,
+        filters=2,
+        batch_size=2,
+        steps=3,
+        knmi_steps=3,
+        test_batches=1,
+        window=6,
+        backend="any",
+    )
     batches = []
     for multiscale in (False, True):
         job = program.training.Job("digits", "convlstm", multiscale, 1, 1e-3)

@@ -74,7 +74,9 @@ def _parse(arguments):
                         help="by default digits and those whose folders are given")  # fmt: skip
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--seeds", type=int, default=3, help="number of trainings of each form")
-    parser.add_argument("--steps", type=int, default=500, help="batches of a training")
+    parser.add_argument("--steps", type=int, default=2000, help="batches of a training")
+    parser.add_argument("--knmi-steps", type=int, default=500,
+                        help="the same for the radar, of few windows")  # fmt: skip
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--filters", type=int, default=8)
     parser.add_argument("--size", type=int, default=24, help="side of a Moving MNIST frame")

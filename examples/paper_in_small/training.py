@@ -28,6 +28,7 @@ class Settings:
     filters: int
     batch_size: int
     steps: int
+    knmi_steps: int
     test_batches: int
     window: int
     backend: str
@@ -57,6 +58,8 @@ def train(job, settings, folder):
     path = pathlib.Path(folder) / f"{job.name}.json"
     if path.exists():
         return json.loads(path.read_text())
+    if job.dataset == "knmi":
+        settings = dataclasses.replace(settings, steps=settings.knmi_steps)
     keras.utils.set_random_seed(job.seed)
     training, test, patch_size, loss = DATASETS[job.dataset](job, settings)
     context, future = test[0]

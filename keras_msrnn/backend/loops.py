@@ -92,9 +92,12 @@ def _at(xs, index):
 
 
 def _python_scan(step, carry, xs, steps):
+    # The gradient of `x[t]` would be filled up with zeros to the size of the whole.
+    elements = [ops.unstack(x, steps) for x in ([] if xs is None else tree.flatten(xs))]
     ys = []
     for t in range(steps):
-        carry, y = step(carry, _at(xs, t))
+        x = None if xs is None else tree.pack_sequence_as(xs, [parts[t] for parts in elements])
+        carry, y = step(carry, x)
         ys.append(y)
     return carry, tree.map_structure(lambda *y: ops.stack(y), *ys)
 
@@ -127,7 +130,7 @@ def _tensorflow_scan(step, carry, xs, steps, like):
         body,
         (0, tree.flatten(carry), arrays),
         maximum_iterations=steps,
-        parallel_iterations=10,
+        parallel_iterations=1,
     )
     ys = tree.pack_sequence_as(like, [array.stack() for array in arrays])
     return tree.pack_sequence_as(carry, flat_carry), ys

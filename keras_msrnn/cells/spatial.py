@@ -55,40 +55,35 @@ def local_attention(query, key, value, window):
     batch, height, width, channels = ops.shape(query)
     rows = _Blocks(height, min(height, ROWS), window)
     columns = _Blocks(width, COLUMNS if width > 2 * window else width, window)
-    queries, keys = rows.size * columns.size, rows.span * columns.span
-    column_mask = ops.convert_to_tensor(columns.mask[:, None, :, None], query.dtype)
-    # What lies outside is one more key, of zeros, which counts as often as it is there.
+    queries = rows.size * columns.size
+    column_mask = ops.convert_to_tensor(columns.mask, query.dtype)
     inside = rows.inside[:, None, :, None] * columns.inside[:, None]
     with np.errstate(divide="ignore"):
-        outside = np.log(window**2 - inside).reshape(rows.count, columns.count, queries, 1)
+        outside = np.log(window**2 - inside).reshape(rows.count, columns.count, queries)
 
-    def cut(x, row_indices, column_indices):
-        """Blocks `(row, batch, column, pixels, channels)` of a map."""
-        x = backend.take(x, row_indices, axis=1) if rows.count > 1 else x[:, None]
-        if columns.count > 1:
-            x = backend.take(x, column_indices, axis=3)
-        x = ops.reshape(x, (batch, *row_indices.shape, *column_indices.shape, channels))
-        x = ops.transpose(x, (1, 0, 3, 2, 4, 5))
-        return ops.reshape(x, (rows.count, batch, columns.count, -1, channels))
+    def bands(x, indices):
+        """Bands of rows of a map, `(band, batch, row, width, channels)`."""
+        return ops.moveaxis(backend.take(x, indices, axis=1), 1, 0)
 
-    def mask(row_mask, outside, column_mask):
-        inside = row_mask[None, :, None, :, None] + column_mask
-        inside = ops.reshape(inside, (-1, queries, keys))
-        return ops.stop_gradient(ops.concatenate([inside, outside], axis=-1))
+    def cut(x, indices):
+        """Blocks of a band, `(batch, block, pixels, channels)`."""
+        x = backend.take(x, indices, axis=2) if columns.count > 1 else x[:, :, None]
+        x = ops.transpose(x, (0, 2, 1, 3, 4))
+        return ops.reshape(x, (batch, columns.count, -1, channels))
 
-    def attend(carry, row):
-        q, k, v, *arguments = row
-        nothing = ops.zeros((batch, columns.count, 1, channels), q.dtype)
-        k, v = (ops.concatenate([x, nothing], axis=2) for x in (k, v))
-        return carry, backend.masked_attention(q, k, v, mask, (*arguments, column_mask))
+    def attend(carry, band):
+        q, k, v, row_mask, outside = band
+        q, cut_keys = cut(q, columns.queries), lambda x: cut(x, columns.keys)
+        masks = row_mask, column_mask, outside
+        return carry, backend.masked_attention(q, k, v, cut_keys, *masks)
 
     if keras.backend.is_keras_tensor(query):  # an analysis counts what is kept in the end
         attend = backend.rematerialise(attend)
     query = backend.pad(query, (0, rows.fill), (0, columns.fill))
     xs = (
-        cut(query, rows.queries, columns.queries),
-        cut(key, rows.keys, columns.keys),
-        cut(value, rows.keys, columns.keys),
+        bands(query, rows.queries),
+        bands(key, rows.keys),
+        bands(value, rows.keys),
         ops.convert_to_tensor(rows.mask, query.dtype),
         ops.convert_to_tensor(outside, query.dtype),
     )
