@@ -5,7 +5,7 @@ import contextlib
 import keras
 from keras import ops
 
-from keras_msrnn import checks
+from keras_msrnn import backend, checks
 
 
 class SequenceTrainer:
@@ -63,7 +63,10 @@ class SequenceTrainer:
         if self.built and self.optimizer is not None and not self.optimizer.built:
             with self._variable_scope():
                 self.optimizer.build(self.trainable_variables)
-        return super().make_train_function(force)
+        if force or self.train_function is None:
+            super().make_train_function(force)
+            self.train_function = backend.train_function(self.train_function)
+        return self.train_function
 
     def _variable_scope(self):
         """Where TensorFlow's strategies want variables to be made."""

@@ -219,6 +219,14 @@ def test_a_step_leaves_nothing_behind(remat, small_model, sequences):
     assert after - before < 2e6  # of 40e6
 
 
+def test_rematerialisation_goes_on_with_large_maps():
+    """TensorFlow's memory optimizer, on its own, broke the second step."""
+    frames = np.random.default_rng(0).uniform(size=(4, 4, 256, 256, 1)).astype("float32")
+    model = keras_msrnn.build("ms-convlstm", filters=8, horizon=2, remat="step", seed=0)
+    history = model.fit(frames[:, :2], frames[:, 2:], batch_size=4, epochs=2, verbose=0).history
+    assert history["loss"][1] < history["loss"][0]
+
+
 def test_xla_compiles_only_where_it_can(small_model, monkeypatch):
     """On GPUs Keras hands TensorFlow models to XLA, unless they say that it cannot be."""
     if keras.backend.backend() == "tensorflow":

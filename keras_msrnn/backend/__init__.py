@@ -7,7 +7,7 @@ numbers on TensorFlow, JAX and PyTorch; it exists because the portable operation
 """
 
 from keras_msrnn.backend.attention import attention, masked_attention
-from keras_msrnn.backend.execution import compile_inference, replica, supports_jit
+from keras_msrnn.backend.execution import compile_inference, replica, supports_jit, train_function
 from keras_msrnn.backend.loops import REMAT_MODES, rematerialise, scan
 from keras_msrnn.backend.maps import concatenate, convolution, pad, split, take, upsample_bilinear
 from keras_msrnn.backend.sampling import sample
@@ -27,5 +27,6 @@ __all__ = [
     "split",
     "supports_jit",
     "take",
+    "train_function",
     "upsample_bilinear",
 ]

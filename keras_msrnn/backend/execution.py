@@ -31,6 +31,33 @@ def supports_jit():
     return keras.backend.backend() != "tensorflow"
 
 
+def train_function(function):
+    """Keras's compiled training steps, kept from TensorFlow's memory optimizer.
+
+    It gives sums of three or more tensors a variable of their own where a graph needs much memory.
+    In a loop the variable stays behind, and the next step fails as it "already exists":
+    https://github.com/tensorflow/tensorflow/issues/23780. There is no public option for it.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+    from tensorflow.python.eager import context
+
+    def run(*args):
+        eager = context.context()
+        options = eager.function_call_options
+        config = tf.compat.v1.ConfigProto.FromString(options.config_proto_serialized)
+        rewrites = config.graph_options.rewrite_options
+        rewrites.memory_optimization = rewrites.NO_MEM_OPT
+        eager.function_call_options = context.FunctionCallOptions(options.executor_type, config)
+        try:
+            return function(*args)
+        finally:
+            eager.function_call_options = options
+
+    return run
+
+
 def compile_inference(layer, function):
     """Compiles `function`, which uses the weights of `layer` and needs no gradient.
 

@@ -8,7 +8,7 @@ from keras import ops, tree
 REMAT_MODES = (None, "step", "sqrt")
 
 
-def scan(step, carry, xs, like, weights=(), remat=None):
+def scan(step, carry, xs, like, weights=(), remat=None, parallel=True):
     """Loops `carry, y = step(carry, x)` over the leading axis of `xs`.
 
     Args:
@@ -21,6 +21,8 @@ def scan(step, carry, xs, like, weights=(), remat=None):
         remat: `None` keeps every activation for the backward pass; `"step"` keeps only the
             carry of each step, `"sqrt"` only that of every `sqrt(steps)`-th step, and
             computes the rest again.
+        parallel: Whether TensorFlow may begin steps while it ends others, which is faster and needs
+            more memory; never with `remat`.
 
     Returns:
         `(carry, ys)`, `ys` with the steps on a new leading axis.
@@ -30,7 +32,7 @@ def scan(step, carry, xs, like, weights=(), remat=None):
     else:
         steps = tree.flatten(xs)[0].shape[0]
     if remat is None:
-        return _scan(step, carry, xs, steps, like, weights)
+        return _scan(step, carry, xs, steps, like, weights, parallel)
     one_step = rematerialise(step, weights)
     if remat == "step" or not steps or steps < 4:
         return _scan(one_step, carry, xs, steps, like, weights)
@@ -62,7 +64,7 @@ def _scan_in_chunks(step, carry, xs, steps, like, weights):
     return carry, ys
 
 
-def _scan(step, carry, xs, steps, like, weights):
+def _scan(step, carry, xs, steps, like, weights, parallel=False):
     if keras.backend.backend() == "jax":
         import jax
 
@@ -73,7 +75,7 @@ def _scan(step, carry, xs, steps, like, weights):
         if not tf.executing_eagerly():
             # Read outside the loop: the gradient of a variable that is read inside is unreliable.
             step = _with_values(step, weights, [tf.convert_to_tensor(w) for w in weights])
-            return _tensorflow_scan(step, carry, xs, steps, like)
+            return _tensorflow_scan(step, carry, xs, steps, like, parallel)
     return _python_scan(step, carry, xs, steps)
 
 
@@ -102,7 +104,7 @@ def _python_scan(step, carry, xs, steps):
     return carry, tree.map_structure(lambda *y: ops.stack(y), *ys)
 
 
-def _tensorflow_scan(step, carry, xs, steps, like):
+def _tensorflow_scan(step, carry, xs, steps, like, parallel):
     """`tf.while_loop`: a graph whose size does not grow with the number of steps."""
     import tensorflow as tf
 
@@ -130,7 +132,7 @@ def _tensorflow_scan(step, carry, xs, steps, like):
         body,
         (0, tree.flatten(carry), arrays),
         maximum_iterations=steps,
-        parallel_iterations=1,
+        parallel_iterations=10 if parallel else 1,
     )
     ys = tree.pack_sequence_as(like, [array.stack() for array in arrays])
     return tree.pack_sequence_as(carry, flat_carry), ys

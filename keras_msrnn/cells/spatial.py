@@ -91,7 +91,7 @@ def local_attention(query, key, value, window):
         _, attended = attend((), [x[0] for x in xs])
     else:
         like = ops.zeros((batch, columns.count, queries, channels), query.dtype)
-        _, attended = backend.scan(attend, ops.zeros(()), xs, like)
+        _, attended = backend.scan(attend, ops.zeros(()), xs, like, parallel=False)
     attended = ops.reshape(
         attended, (rows.count, batch, columns.count, rows.size, columns.size, channels)
     )
