@@ -74,7 +74,7 @@ def _attend_to_blocks(attention, query, key, value, row_mask, column_mask, outsi
     mask = row_mask[:, None, :, None] + column_mask[:, None, :, None, :]
     mask = ops.reshape(mask, (*outside.shape, -1))
     mask = ops.stop_gradient(ops.concatenate([mask, outside[..., None]], axis=-1))
-    return attention(query, key, value, mask[None])
+    return attention(query, key, value, mask)
 
 
 def _attention(query, key, value, mask=None):
@@ -93,6 +93,7 @@ def _jax_attention(cut):
     be looked up for each similarity; and what lies outside is no key of its own.
     """
     import jax
+    from jax.ad_checkpoint import checkpoint_name
 
     def turn(x):
         return ops.swapaxes(x, -1, -2)
@@ -125,6 +126,7 @@ def _jax_attention(cut):
         attended = ops.matmul(ops.cast(weights, value.dtype), cut(value))
         attended = attended / ops.cast(total, value.dtype)
         log_total = largest + ops.log(total)
+        attended, log_total = (checkpoint_name(x, "attention") for x in (attended, log_total))
 
         def backward(gradient):
             keys, join_keys = jax.vjp(cut, key)
@@ -155,6 +157,7 @@ def _torch_attention(query, key, value, mask=None):
     import torch
 
     attend = torch.nn.functional.scaled_dot_product_attention
+    mask = None if mask is None else mask[None]
     return attend(query, key, value, attn_mask=mask, scale=1.0)
 
 

@@ -6,6 +6,11 @@ import keras
 from keras import ops, tree
 
 REMAT_MODES = (None, "step", "sqrt")
+# Element by element: computed again in the backward pass sooner than written and read.
+JAX_ARITHMETIC = {
+    "abs", "add", "add_any", "convert_element_type", "div", "exp", "integer_pow", "log", "logistic",
+    "max", "min", "mul", "neg", "pow", "rsqrt", "select_n", "sign", "sqrt", "square", "sub", "tanh",
+}  # fmt: skip
 
 
 def scan(step, carry, xs, like, weights=(), remat=None, parallel=True):
@@ -32,7 +37,7 @@ def scan(step, carry, xs, like, weights=(), remat=None, parallel=True):
     else:
         steps = tree.flatten(xs)[0].shape[0]
     if remat is None:
-        return _scan(step, carry, xs, steps, like, weights, parallel)
+        return _scan(_keeping_less(step), carry, xs, steps, like, weights, parallel)
     one_step = rematerialise(step, weights)
     if remat == "step" or not steps or steps < 4:
         return _scan(one_step, carry, xs, steps, like, weights)
@@ -77,6 +82,19 @@ def _scan(step, carry, xs, steps, like, weights, parallel=False):
             step = _with_values(step, weights, [tf.convert_to_tensor(w) for w in weights])
             return _tensorflow_scan(step, carry, xs, steps, like, parallel)
     return _python_scan(step, carry, xs, steps)
+
+
+def _keeping_less(step):
+    """`step` that on JAX keeps the four gates of an LSTM for the backward pass, not ten results."""
+    if keras.backend.backend() != "jax":
+        return step
+    import jax
+
+    return jax.checkpoint(step, policy=_is_kept, prevent_cse=False)
+
+
+def _is_kept(primitive, *_, **__):
+    return primitive.name not in JAX_ARITHMETIC
 
 
 def _with_values(function, weights, values):

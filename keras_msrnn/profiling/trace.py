@@ -197,9 +197,9 @@ class Trace:
             self.opaque.append(layer.name)
             return self._record(layer, (args, kwargs), outputs)
 
-    def _scan(self, step, carry, xs, like, weights=(), remat=None):
+    def _scan(self, step, carry, xs, like, weights=(), remat=None, parallel=True):
         if not any(map(_is_symbolic, tree.flatten((carry, xs)))):
-            return self._original["scan"](step, carry, xs, like, weights, remat)
+            return self._original["scan"](step, carry, xs, like, weights, remat, parallel)
         steps = xs if isinstance(xs, int) else tree.flatten(xs)[0].shape[0]
 
         def element(x):
