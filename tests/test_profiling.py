@@ -293,9 +293,9 @@ def test_analysis_agrees_with_what_the_backend_reports(name, multiscale):
     flops = 2 * 2 * sum(part.multiply_adds for part in result.parts)
     # XLA leaves out products with the zeros at the border, and counts loops once.
     assert measured["flops"] == pytest.approx(flops, rel=1e-6 if BACKEND == "torch" else 0.1)
-    # XLA keeps the gates before their activation in place of some results. What PyTorch needs beside the
-    # activations weighs most in models as small as these (1.42 for the multi-scale ConvLSTM), above
-    # all the masks of its attention.
+    # XLA keeps the gates before their activation in place of some results. What PyTorch needs
+    # beside the activations weighs most in models as small as these (1.42 for the multi-scale
+    # ConvLSTM), above all the masks of its attention.
     low, high = {"torch": (1.0, 4.0 if name == "preciplstm" else 1.5), "jax": (0.8, 1.3)}[BACKEND]
     assert low < measured["activation_bytes"] / analysis < high
 
