@@ -82,7 +82,7 @@ def test_stored_outputs(name):
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert pictures
     text = re.sub(r'"image/png": "[^"]*"', "", path.read_text(encoding="utf-8"))
-    assert not re.search(r"/home/|/root/|/tmp/|/work/|/Users/|site-packages|[A-Z]:\\\\", text)
+    assert not re.search(r"/(home|root|tmp|work|Users)/|site-packages|[A-Z]:\\\\", text)
     assert "Warning" not in text
 
 

@@ -99,6 +99,18 @@ def test_pairs_get_the_same_batches(program):
     assert len({batch.tobytes() for batch in batches[0]}) == 4
 
 
+def test_the_radar_has_batches_of_its_own(program, tmp_path, monkeypatch):
+    steps = []
+
+    def knmi(job, settings):
+        steps.append(settings.steps)
+        raise RuntimeError("enough")
+
+    monkeypatch.setitem(program.training.DATASETS, "knmi", knmi)
+    assert run(program, tmp_path, "--knmi-steps", "5", "--data", "knmi", "--knmi", "folder") == 1
+    assert steps == [5, 5]  # plain and multi-scale
+
+
 def result(model, multiscale, seed, error):
     scores = {name: {"model": error, "persistence": 9.0} for name in (
         "squared_error_per_frame", "absolute_error_per_frame", "ssim")}  # fmt: skip
