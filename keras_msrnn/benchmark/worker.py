@@ -242,7 +242,10 @@ def bare_step(model, context, future):
 
 
 def peak_memory(step, memory):
-    """Bytes at the peak of `step` above those held before it; `None` where nobody knows."""
+    """Bytes at the peak of `step` above those held before it; `None` where nobody knows.
+
+    A step too small for the system to see gives `None` too.
+    """
     if memory is None:
         return None
     step()
@@ -253,7 +256,8 @@ def peak_memory(step, memory):
         before = memory.used()
         step()
         peaks.append(memory.peak() - before)
-    return int(np.median(peaks)) or None
+    peak = int(np.median(peaks))
+    return peak if peak > 0 else None
 
 
 class Memory:
