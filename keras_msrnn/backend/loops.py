@@ -6,10 +6,12 @@ import keras
 from keras import ops, tree
 
 REMAT_MODES = (None, "step", "sqrt")
-# Element by element: computed again in the backward pass sooner than written and read.
-JAX_ARITHMETIC = {
+# Arithmetic element by element, and what only moves elements: done again in the backward pass
+# sooner than written and read.
+JAX_CHEAP = {
     "abs", "add", "add_any", "convert_element_type", "div", "exp", "integer_pow", "log", "logistic",
     "max", "min", "mul", "neg", "pow", "rsqrt", "select_n", "sign", "sqrt", "square", "sub", "tanh",
+    "broadcast_in_dim", "concatenate", "gather", "pad", "reshape", "squeeze", "transpose",
 }  # fmt: skip
 
 
@@ -94,7 +96,7 @@ def _keeping_less(step):
 
 
 def _is_kept(primitive, *_, **__):
-    return primitive.name not in JAX_ARITHMETIC
+    return primitive.name not in JAX_CHEAP
 
 
 def _with_values(function, weights, values):
