@@ -267,8 +267,9 @@ def test_a_profile_is_cheap_and_allocates_no_frames():
 # Against the backends
 
 
-# JAX has to compile, so only the smallest model there.
-MEASURED = ["convlstm"] if BACKEND == "jax" else ["convlstm", "predrnn", "motionrnn", "preciplstm"]
+# JAX has to compile, so only the smallest model there, and one that must not keep similarities.
+MEASURED = ["convlstm", "cms-lstm"]
+MEASURED += [] if BACKEND == "jax" else ["predrnn", "motionrnn", "preciplstm"]
 
 
 @pytest.mark.parametrize("multiscale", [False, True], ids=["plain", "ms"])
@@ -292,8 +293,11 @@ def test_analysis_agrees_with_what_the_backend_reports(name, multiscale):
         return
     assert "of the analysis" in text
     flops = 2 * 2 * sum(part.multiply_adds for part in result.parts)
-    # XLA leaves out products with the zeros at the border, and counts loops once.
-    assert measured["flops"] == pytest.approx(flops, rel=1e-6 if BACKEND == "torch" else 0.1)
+    if BACKEND == "jax" and name == "cms-lstm":  # XLA counts the loop of its attention once
+        assert 0 < measured["flops"] < flops
+    else:  # XLA leaves out products with the zeros at the border
+        tolerance = 1e-6 if BACKEND == "torch" else 0.1
+        assert measured["flops"] == pytest.approx(flops, rel=tolerance)
     # XLA keeps the gates before their activation in place of some results. What PyTorch needs
     # beside the activations weighs most in models as small as these (1.42 for the multi-scale
     # ConvLSTM), above all the masks of its attention.

@@ -23,16 +23,18 @@ def attention(query, key, value):
         return _torch_attention(query[:, None], key[:, None], value[:, None])[:, 0]
     batch, pixels, channels = ops.shape(query)
     chunks = max(n for n in range(1, max(2, pixels // CHUNK + 1)) if pixels % n == 0)
+    jax = keras.backend.backend() == "jax"
+    attend_to_all = _jax_attention_to_all if jax else _attention
+    if chunks == 1:
+        return attend_to_all(query, key, value)
 
     def attend(key_value, query):
-        key, value = key_value
-        return key_value, _attention(query, key, value)
+        return key_value, attend_to_all(query, *key_value)
 
-    if chunks == 1:
-        return _attention(query, key, value)
     query = ops.reshape(query, (batch, chunks, pixels // chunks, channels))
     like = ops.zeros((batch, pixels // chunks, channels), query.dtype)
-    _, attended = backend.scan(attend, (key, value), ops.moveaxis(query, 1, 0), like, remat="step")
+    remat = None if jax else "step"
+    _, attended = backend.scan(attend, (key, value), ops.moveaxis(query, 1, 0), like, remat=remat)
     return ops.reshape(ops.moveaxis(attended, 0, 1), (batch, pixels, channels))
 
 
@@ -151,6 +153,18 @@ def _jax_attention(cut):
         return attended, backward
 
     return attend
+
+
+def _jax_attention_to_all(query, key, value):
+    """`_attention` as one block without masks.
+
+    A checkpoint would not do: see `loops._keeping_less`.
+    """
+    queries, keys = query.shape[1], key.shape[1]
+    row_mask, column_mask = ops.zeros((queries, 1)), ops.zeros((1, 1, keys))
+    nothing_outside = ops.full((1, queries), -math.inf)
+    attend = _jax_attention(lambda x: x[:, None])
+    return attend(query[:, None], key, value, row_mask, column_mask, nothing_outside)[:, 0]
 
 
 def _torch_attention(query, key, value, mask=None):

@@ -87,7 +87,10 @@ def _scan(step, carry, xs, steps, like, weights, parallel=False):
 
 
 def _keeping_less(step):
-    """`step` that on JAX keeps the four gates of an LSTM for the backward pass, not ten results."""
+    """`step` that on JAX keeps the four gates of an LSTM for the backward pass, not ten results.
+
+    What is kept is decided here even within a checkpoint that `step` contains.
+    """
     if keras.backend.backend() != "jax":
         return step
     import jax
