@@ -215,6 +215,23 @@ def test_gradients_of_local_attention(height, kept_mask, monkeypatch):
         np.testing.assert_allclose(received, gradient, atol=1e-4)
 
 
+@pytest.mark.parametrize("chunk", [2, 8])  # some queries at a time, and all
+def test_attention_and_its_gradients(chunk, monkeypatch):
+    module = importlib.import_module("keras_msrnn.backend.attention")
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    arrays = random(3, 2, 8, 3)
+
+    def naive(query, key, value):
+        weights = np.exp(query @ np.swapaxes(key, 1, 2))
+        return weights @ value / weights.sum(axis=-1, keepdims=True)
+
+    attended = backend.attention(*map(ops.convert_to_tensor, arrays))
+    np.testing.assert_allclose(ops.convert_to_numpy(attended), naive(*arrays), rtol=1e-4, atol=1e-5)
+    expected = numeric_gradients(naive, *arrays)
+    for received, gradient in zip(gradients(backend.attention, *arrays), expected, strict=True):
+        np.testing.assert_allclose(received, gradient, atol=1e-4)
+
+
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 5])
 def test_gradients_of_convolution_are_those_of_keras(kernel_size):
     arrays = random(2, 6, 5, 3), *random(2, kernel_size, kernel_size, 3, 3) / kernel_size**2
