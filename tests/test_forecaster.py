@@ -219,6 +219,52 @@ def test_a_step_leaves_nothing_behind(remat, small_model, sequences):
     assert after - before < 2e6  # of 40e6
 
 
+def host_accesses(model, context, future):
+    """How often a training step calls Python, copies from it or reads a value back."""
+    if keras.backend.backend() == "torch":
+        from torch.utils._python_dispatch import TorchDispatchMode
+
+        class Counter(TorchDispatchMode):
+            count = 0
+
+            def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+                kwargs = kwargs or {}
+                copied = operation.name() == "aten::_to_copy" and "device" in kwargs
+                read = operation.name() in ("aten::lift_fresh", "aten::_local_scalar_dense")
+                self.count += copied or read
+                return operation(*args, **kwargs)
+
+        frames = [ops.convert_to_tensor(x) for x in (context, future)]
+        model.train_on_batch(*frames)
+        with Counter() as counter:
+            model.train_on_batch(*frames)
+        return counter.count
+
+    def run(context, future):
+        return model({"context": context, "future": future}, training=True)
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return str(jax.make_jaxpr(run)(context, future)).count("callback")
+    import tensorflow as tf
+
+    graph = tf.function(run).get_concrete_function(context, future).graph.as_graph_def()
+    nodes = [node.op for function in graph.library.function for node in function.node_def]
+    return sum("PyFunc" in operation for operation in nodes)
+
+
+@pytest.mark.parametrize("name", ["trajgru", "motionrnn", "preciplstm", "cms-lstm"])
+def test_no_step_in_time_waits_for_the_host(name, small_model, sequences):
+    """On a GPU, what reads or copies a value within the loop makes both wait."""
+    counts = [
+        host_accesses(small_model(name), *sequences(horizon=horizon, height=16, width=16))
+        for horizon in (2, 4)
+    ]
+    assert counts[0] == counts[1]
+    assert keras.backend.backend() == "torch" or counts == [0, 0]
+
+
 def test_rematerialisation_goes_on_with_large_maps():
     """TensorFlow's memory optimizer, on its own, broke the second step."""
     frames = np.random.default_rng(0).uniform(size=(4, 4, 256, 256, 1)).astype("float32")

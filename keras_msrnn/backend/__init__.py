@@ -7,7 +7,13 @@ numbers on TensorFlow, JAX and PyTorch; it exists because the portable operation
 """
 
 from keras_msrnn.backend.attention import attention, masked_attention
-from keras_msrnn.backend.execution import compile_inference, replica, supports_jit, train_function
+from keras_msrnn.backend.execution import (
+    compile_inference,
+    constants_module,
+    replica,
+    supports_jit,
+    train_function,
+)
 from keras_msrnn.backend.loops import REMAT_MODES, rematerialise, scan
 from keras_msrnn.backend.maps import concatenate, convolution, pad, split, take, upsample_bilinear
 from keras_msrnn.backend.sampling import sample
@@ -17,6 +23,7 @@ __all__ = [
     "attention",
     "compile_inference",
     "concatenate",
+    "constants_module",
     "convolution",
     "masked_attention",
     "pad",

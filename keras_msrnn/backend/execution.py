@@ -1,6 +1,7 @@
-"""Compilation, and replicas of a model."""
+"""Compilation, constants, and replicas of a model."""
 
 import keras
+import numpy as np
 
 
 def replica():
@@ -56,6 +57,15 @@ def train_function(function):
             eager.function_call_options = options
 
     return run
+
+
+def constants_module():
+    """`numpy` or `keras.ops`, to make constants with, such as masks and indices.
+
+    NumPy's arrays become part of a compiled program. PyTorch would copy each to a GPU anew in every
+    step, and wait for it: there they are made where they are needed.
+    """
+    return keras.ops if keras.backend.backend() == "torch" else np
 
 
 def compile_inference(layer, function):

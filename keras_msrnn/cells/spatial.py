@@ -58,8 +58,10 @@ def local_attention(query, key, value, window):
     queries = rows.size * columns.size
     column_mask = ops.convert_to_tensor(columns.mask, query.dtype)
     inside = rows.inside[:, None, :, None] * columns.inside[:, None]
+    arrays = backend.constants_module()
     with np.errstate(divide="ignore"):
-        outside = np.log(window**2 - inside).reshape(rows.count, columns.count, queries)
+        outside = arrays.log(window**2 - inside)
+    outside = outside.reshape(rows.count, columns.count, queries)
 
     def bands(x, indices):
         """Bands of rows of a map, `(band, batch, row, width, channels)`."""
@@ -104,18 +106,20 @@ class _Blocks:
     """An axis of `length` pixels cut into blocks of queries, each with the keys it can reach."""
 
     def __init__(self, length, size, window):
+        arrays = backend.constants_module()
         before, after = window // 2, window - window // 2 - 1
         self.size = size
         self.count = -(-length // size)
         self.fill = self.count * size - length
-        self.span = min(size + window - 1, length)
-        self.queries = np.arange(self.count * size).reshape(self.count, size)
-        first = np.clip(self.queries[:, 0] - before, 0, length - self.span)
-        self.keys = first[:, None] + np.arange(self.span)
+        span = min(size + window - 1, length)
+        self.queries = arrays.arange(self.count * size).reshape(self.count, size)
+        first = (self.queries[:, :1] - before).clip(0, length - span)
+        self.keys = first + arrays.arange(span)
         offset = self.keys[:, None, :] - self.queries[:, :, None]
         reached = (offset >= -before) & (offset <= after)
-        self.mask = np.where(reached, 0.0, -np.inf)
         self.inside = reached.sum(axis=2)
+        with np.errstate(divide="ignore"):
+            self.mask = arrays.log(reached)
 
 
 def block_attention(query, key, value, blocks):
