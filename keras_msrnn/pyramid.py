@@ -95,8 +95,7 @@ class Resampling:
 
     def __call__(self, x):
         if self.pooling in ("max", "average"):
-            pool = ops.max_pool if self.pooling == "max" else ops.average_pool
-            x = pool(x, self.factor, self.factor, "valid", data_format="channels_last")
+            x = backend.pool(x, self.factor, self.pooling)
         if self.convolution is not None:
             x = self.convolution(x)
         if self.interpolation == "nearest":
@@ -121,5 +120,4 @@ class _TransposedConvolution:
 
     def __call__(self, x):
         kernel, bias = (ops.convert_to_tensor(w, x.dtype) for w in (self.kernel, self.bias))
-        factor = self.kernel.shape[0]
-        return ops.conv_transpose(x, kernel, factor, "valid", data_format="channels_last") + bias
+        return backend.transposed_convolution(x, kernel, self.kernel.shape[0]) + bias

@@ -261,6 +261,41 @@ def test_convolution_is_that_of_keras(size, strides, padding):
         np.testing.assert_allclose(received, expected, atol=1e-5)
 
 
+def _like_keras(name):
+    """The same function of `backend` and of Keras, of maps and, in some, a kernel."""
+
+    def pool(function):
+        return lambda x: function(x, 2, 2, "valid", data_format="channels_last")
+
+    def upsample(x):
+        size = 3 * x.shape[1], 3 * x.shape[2]
+        return ops.image.resize(x, size, "bilinear", data_format="channels_last")
+
+    def transposed(x, kernel):
+        return ops.conv_transpose(x, kernel, 2, "same", data_format="channels_last")
+
+    return {
+        "max": (lambda x: backend.pool(x, 2, "max"), pool(ops.max_pool)),
+        "average": (lambda x: backend.pool(x, 2, "average"), pool(ops.average_pool)),
+        "upsample": (lambda x: backend.upsample_bilinear(x, 3), upsample),
+        "transposed": (lambda x, k: backend.transposed_convolution(x, k, 2), transposed),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("max", 0), ("average", 0), ("upsample", 0), ("transposed", 2), ("transposed", 4)],
+)
+def test_changes_of_scale_and_their_gradients_are_those_of_keras(name, size):
+    arrays = [random(2, 5, 7, 3), *([random(size, size, 4, 3)] if size else [])]
+    ours, theirs = _like_keras(name)
+    tensors = [ops.convert_to_tensor(array) for array in arrays]
+    received, expected = (ops.convert_to_numpy(f(*tensors)) for f in (ours, theirs))
+    np.testing.assert_allclose(received, expected, atol=1e-5)
+    for pair in zip(gradients(ours, *arrays), gradients(theirs, *arrays), strict=True):
+        np.testing.assert_allclose(*pair, rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("parts", [2, (1, 3)])
 def test_channels_are_split_and_joined(parts):
     x = ops.convert_to_tensor(random(2, 3, 3, 4))

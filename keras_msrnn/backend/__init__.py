@@ -15,7 +15,16 @@ from keras_msrnn.backend.execution import (
     train_function,
 )
 from keras_msrnn.backend.loops import REMAT_MODES, rematerialise, scan
-from keras_msrnn.backend.maps import concatenate, convolution, pad, split, take, upsample_bilinear
+from keras_msrnn.backend.maps import (
+    concatenate,
+    convolution,
+    pad,
+    pool,
+    split,
+    take,
+    transposed_convolution,
+    upsample_bilinear,
+)
 from keras_msrnn.backend.sampling import sample
 
 __all__ = [
@@ -27,6 +36,7 @@ __all__ = [
     "convolution",
     "masked_attention",
     "pad",
+    "pool",
     "rematerialise",
     "replica",
     "sample",
@@ -35,5 +45,6 @@ __all__ = [
     "supports_jit",
     "take",
     "train_function",
+    "transposed_convolution",
     "upsample_bilinear",
 ]

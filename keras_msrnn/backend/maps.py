@@ -1,4 +1,4 @@
-"""Operations on maps: convolution, channels, borders, upsampling."""
+"""Operations on maps: convolution, channels, borders, pooling, upsampling."""
 
 import functools
 import itertools
@@ -14,8 +14,8 @@ def convolution(inputs, kernel, bias=None, strides=1, padding="same"):
     """Convolution of channels-last `inputs` with a `(height, width, in, out)` kernel."""
     backend = None if keras.backend.is_keras_tensor(inputs) else keras.backend.backend()
     same, odd = strides == 1 and padding == "same", all(side % 2 for side in kernel.shape[:2])
-    if backend == "torch" and same and odd:
-        return _torch_convolution(inputs, kernel, bias)
+    if backend == "torch" and (padding == "valid" or (same and odd)):
+        return _torch_convolution(inputs, kernel, bias, strides, padding)
     if kernel.shape[0] == kernel.shape[1] == strides == 1:
         outputs = ops.matmul(inputs, kernel[0, 0])
     elif backend == "jax" and same:
@@ -25,20 +25,42 @@ def convolution(inputs, kernel, bias=None, strides=1, padding="same"):
     return outputs if bias is None else outputs + bias
 
 
-def _torch_convolution(inputs, kernel, bias):
-    """PyTorch's own, with an odd kernel: Keras's lays tensors out again."""
+def _torch_convolution(inputs, kernel, bias, strides, padding):
+    """PyTorch's own: Keras's lays tensors out again."""
     import torch
 
     height, width = kernel.shape[:2]
-    if height == width == 1:
-        return torch.nn.functional.linear(inputs, kernel[0, 0].T, bias)
-    outputs = torch.nn.functional.conv2d(
-        inputs.permute(0, 3, 1, 2),
-        kernel.permute(3, 2, 0, 1),
-        bias,
-        padding=(height // 2, width // 2),
-    )
-    return outputs.permute(0, 2, 3, 1)
+    if height == width == strides == 1:
+        return torch.nn.functional.linear(inputs, kernel.flatten(0, 2).T, bias)
+    borders = (height // 2, width // 2) if padding == "same" else 0
+    convolve = torch.nn.functional.conv2d
+    maps = convolve(_channels_first(inputs), kernel.permute(3, 2, 0, 1), bias, strides, borders)
+    return _channels_last(maps)
+
+
+def _channels_first(maps):
+    """Another view of a tensor of PyTorch, whose layout in memory stays."""
+    return maps.permute(0, 3, 1, 2)
+
+
+def _channels_last(maps):
+    return maps.permute(0, 2, 3, 1)
+
+
+def transposed_convolution(inputs, kernel, strides):
+    """Makes channels-last `inputs` `strides` times as high and wide.
+
+    The `(height, width, out, in)` kernel is square, and larger than `strides` by an even number.
+    """
+    if keras.backend.backend() == "torch" and not keras.backend.is_keras_tensor(inputs):
+        import torch
+
+        borders = (kernel.shape[0] - strides) // 2
+        maps = torch.nn.functional.conv_transpose2d(
+            _channels_first(inputs), kernel.permute(3, 2, 0, 1), None, strides, borders
+        )
+        return _channels_last(maps)
+    return ops.conv_transpose(inputs, kernel, strides, "same", data_format="channels_last")
 
 
 @functools.cache
@@ -142,14 +164,34 @@ def take(x, indices, axis):
     return ops.take(x, indices, axis=axis)
 
 
+def pool(x, factor, kind):
+    """The `"max"` or `"average"` of each `factor` x `factor` pixels of channels-last maps.
+
+    On PyTorch its own: Keras's lays the maps out channels first, which all that follows feels.
+    """
+    if keras.backend.backend() == "torch" and not keras.backend.is_keras_tensor(x):
+        import torch
+
+        pools = {"max": torch.nn.functional.max_pool2d, "average": torch.nn.functional.avg_pool2d}
+        return _channels_last(pools[kind](_channels_first(x), factor))
+    pools = {"max": ops.max_pool, "average": ops.average_pool}
+    return pools[kind](x, factor, factor, "valid", data_format="channels_last")
+
+
 def upsample_bilinear(x, factor):
     """Maps `(batch, height, width, channels)` upsampled bilinearly, with half-pixel centres.
 
     JAX resizes with a matrix product over the whole height, for which a height that is sharded
     over devices is gathered on each of them. Sums of shifted maps need the neighbouring rows only.
+    Keras on PyTorch resizes in float32 whatever the maps are.
     """
     if keras.backend.backend() == "jax" and not keras.backend.is_keras_tensor(x):
         return _upsample_axis(_upsample_axis(x, factor, axis=1), factor, axis=2)
+    if keras.backend.backend() == "torch" and not keras.backend.is_keras_tensor(x):
+        import torch
+
+        resize = torch.nn.functional.interpolate
+        return _channels_last(resize(_channels_first(x), scale_factor=factor, mode="bilinear"))
     _, height, width, _ = ops.shape(x)
     size = height * factor, width * factor
     return ops.image.resize(x, size, interpolation="bilinear", data_format="channels_last")

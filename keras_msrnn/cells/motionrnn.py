@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_msrnn import backend
 from keras_msrnn.cells.cell import Convolution, ConvRNNCell
 from keras_msrnn.cells.mim import mim_cell
 from keras_msrnn.cells.spatial import check_compat, warp
@@ -138,7 +139,7 @@ class TransposedConvolution(Convolution):
     def __call__(self, inputs):
         kernel = ops.convert_to_tensor(self.kernel, inputs.dtype)
         kernel = ops.transpose(kernel, (0, 1, 3, 2))
-        outputs = ops.conv_transpose(inputs, kernel, 2, "same", data_format="channels_last")
+        outputs = backend.transposed_convolution(inputs, kernel, strides=2)
         return outputs + ops.convert_to_tensor(self.bias, outputs.dtype)
 
 
