@@ -178,9 +178,16 @@ def rematerialise(function, weights=()):
         def run(*args):
             if not torch.is_grad_enabled():
                 return function(*args)
-            # An early stop is an exception, whose traceback would keep tensors alive.
+            structure = tree.map_structure(lambda _: 0, args)
+
+            def flat_function(*tensors):
+                return function(*tree.pack_sequence_as(structure, tensors))
+
+            # Within another checkpoint, tensors in lists would be kept. An early stop is an
+            # exception, whose traceback would keep tensors alive.
+            flat, options = tree.flatten(args), {"use_reentrant": False}
             with set_checkpoint_early_stop(False):
-                return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+                return checkpoint(flat_function, *flat, preserve_rng_state=False, **options)
 
         return run
     return lambda *args: _tensorflow_rematerialise(function, args, weights)
