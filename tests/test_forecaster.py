@@ -1,6 +1,7 @@
 import gc
 import types
 import warnings
+import weakref
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from keras import ops
 
 import keras_msrnn
-from keras_msrnn import sampling
+from keras_msrnn import backend, sampling
 
 
 class Sequences(keras.utils.PyDataset):
@@ -263,6 +264,54 @@ def test_no_step_in_time_waits_for_the_host(name, small_model, sequences):
     ]
     assert counts[0] == counts[1]
     assert keras.backend.backend() == "torch" or counts == [0, 0]
+
+
+def weak_reference(tensor):
+    """A function that tells whether the memory of a tensor is still in use."""
+    if keras.backend.backend() == "torch":
+        from torch.multiprocessing.reductions import StorageWeakRef
+
+        storage = StorageWeakRef(tensor.untyped_storage())
+        return lambda: not storage.expired()
+    reference = weakref.ref(tensor)
+    return lambda: reference() is not None
+
+
+def kept_carries(remat, steps=36):
+    """How many of the carries of a loop are kept until its gradient is taken."""
+    kept = []
+
+    def loop(carry):
+        def step(carry, _):
+            kept.append(weak_reference(carry[0]))
+            return [ops.tanh(ops.tanh(carry[0]))], []
+
+        return backend.scan(step, [carry], steps, like=[], remat=remat)[0]
+
+    carry = ops.ones((64, 64))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        before = held_bytes()
+        result = jax.vjp(loop, carry)
+        return (held_bytes() - before) / result[0][0].nbytes
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(carry)
+            result = loop(carry)
+    else:
+        result = loop(carry.requires_grad_())
+    gc.collect()
+    assert result is not None
+    return sum(is_kept() for is_kept in kept)
+
+
+def test_rematerialisation_keeps_few_states():
+    assert kept_carries(None) >= 36
+    assert 36 <= kept_carries("step") < 40
+    assert 6 <= kept_carries("sqrt") < 10
 
 
 def test_rematerialisation_goes_on_with_large_maps():
