@@ -1,7 +1,7 @@
 """What convolutions alone take: `KERAS_BACKEND=torch python -m keras_msrnn.benchmark.floor`.
 
-Runs each convolution of a training step by itself in PyTorch, forward and backward, on one thread,
-and adds the times up. No program that computes the same convolutions with it is faster.
+Runs each convolution of a training step and of a forecast by itself in PyTorch, on one thread, and
+adds the times up. No program that computes the same convolutions with it is faster.
 """
 
 import argparse
@@ -32,19 +32,28 @@ def recorded_convolutions(model, frame):
 
 
 def seconds(input_shape, kernel_shape, strides, padding, rounds):
-    """Processor seconds of a convolution forward and backward, the lower quartile."""
+    """Processor seconds of a convolution forward, and with its backward pass: lower quartiles."""
     import torch
 
     inputs = torch.rand(input_shape, requires_grad=True)
     kernel = torch.rand(kernel_shape, requires_grad=True)
     bias = torch.zeros(kernel_shape[-1], requires_grad=True)
+
+    def forward():
+        return backend.convolution(inputs, kernel, bias, strides, padding)
+
+    def both():
+        outputs = forward()
+        torch.autograd.grad(outputs, [inputs, kernel, bias], outputs.detach())
+
     times = []
     for _ in range(rounds + 1):
-        start = time.process_time()
-        outputs = backend.convolution(inputs, kernel, bias, strides, padding)
-        torch.autograd.grad(outputs, [inputs, kernel, bias], outputs.detach())
-        times.append(time.process_time() - start)
-    return float(np.quantile(times[1:], 0.25))
+        moments = [time.process_time()]
+        for function in (torch.no_grad()(forward), both):
+            function()
+            moments.append(time.process_time())
+        times.append(np.diff(moments))
+    return np.quantile(times[1:], 0.25, axis=0)
 
 
 def main():
@@ -66,12 +75,16 @@ def main():
     frame = torch.rand(size["batch"], size["height"], size["height"], 1)
     counts = recorded_convolutions(model, frame)
     steps = size["context"] + size["horizon"] - 1
-    total = 0
+    totals = np.zeros(2)
     for (inputs, kernel, strides, padding), count in counts.items():
-        each = seconds(inputs, kernel, strides, padding, options.rounds)
-        total += steps * count * each
-        print(f"{inputs} * {kernel}: {1e3 * each:.2f} ms, {steps * count} times")
-    print(f"convolutions of a training step: {1e3 * total:.0f} ms")
+        forward, both = seconds(inputs, kernel, strides, padding, options.rounds)
+        totals += steps * count * np.array([forward, both])
+        print(
+            f"{inputs} * {kernel}: {1e3 * forward:.2f} ms forward, {1e3 * both:.2f} ms with the "
+            f"backward pass, {steps * count} times"
+        )
+    forecast, step = 1e3 * totals
+    print(f"convolutions of a forecast: {forecast:.0f} ms, of a training step: {step:.0f} ms")
 
 
 if __name__ == "__main__":
