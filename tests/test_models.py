@@ -50,9 +50,9 @@ def test_train_forecast_save_and_load(name, multiscale, small_model, sequences, 
         np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (old, new)))
 
 
-@every_model
-def test_samples_are_independent_and_time_is_causal(name, multiscale, small_model, sequences):
-    model = small_model(name, multiscale, sampling=None)
+@pytest.mark.parametrize("name", MODELS)
+def test_samples_are_independent_and_time_is_causal(name, small_model, sequences):
+    model = small_model(name, sampling=None)
     context, future = sequences(samples=2, context=4, horizon=2)
 
     def outputs(context, future):
@@ -74,9 +74,9 @@ def test_samples_are_independent_and_time_is_causal(name, multiscale, small_mode
     np.testing.assert_allclose(other_future, first, atol=1e-6)
 
 
-@every_model
-def test_any_size_and_channels(name, multiscale, small_model, sequences):
-    model = small_model(name, multiscale, channels=None, horizon=1)
+@pytest.mark.parametrize("name", MODELS)
+def test_any_size_and_channels(name, small_model, sequences):
+    model = small_model(name, channels=None, horizon=1)
     context, _ = sequences(samples=1, context=2, height=13, width=10, channels=3)
     forecast = keras.ops.convert_to_numpy(model(context))
     assert forecast.shape == (1, 1, 13, 10, 3)
@@ -119,31 +119,24 @@ def saved_models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     context = np.random.default_rng(0).uniform(size=(2, 2, 8, 8, 1)).astype("float32")
     np.save(folder / "context.npy", context)
-    names = []
     for name in MODELS:
-        for prefix in ("", "ms-"):
-            model = keras_msrnn.build(
-                name, bool(prefix), filters=4, scales=3, channels=1, horizon=1
-            )
-            weights = model.trainable_variables
-            model.optimizer.apply([keras.ops.ones(w.shape) for w in weights], weights)
-            file = f"{prefix}{name}"
-            model.save(folder / f"{file}.keras")
-            model.save_weights(folder / f"{file}.weights.h5")
-            np.save(folder / f"{file}.npy", keras.ops.convert_to_numpy(model(context)))
-            names.append(file)
-    return folder, names
+        model = keras_msrnn.build(name, True, filters=4, scales=3, channels=1, horizon=1)
+        weights = model.trainable_variables
+        model.optimizer.apply([keras.ops.ones(w.shape) for w in weights], weights)
+        model.save(folder / f"{name}.keras")
+        model.save_weights(folder / f"{name}.weights.h5")
+        np.save(folder / f"{name}.npy", keras.ops.convert_to_numpy(model(context)))
+    return folder
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_load_in_a_fresh_process_of_each_backend(backend, saved_models):
-    folder, names = saved_models
     result = subprocess.run(
-        [sys.executable, "-c", LOAD, str(folder), *names],
+        [sys.executable, "-c", LOAD, str(saved_models), *MODELS],
         env={**os.environ, "KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.count("same forecast") == len(names)
+    assert result.stdout.count("same forecast") == len(MODELS)
