@@ -1,5 +1,6 @@
 """Loops over time, and activations that are computed again in the backward pass."""
 
+import itertools
 import math
 
 import keras
@@ -116,15 +117,31 @@ def _at(xs, index):
     return None if xs is None else tree.map_structure(lambda x: x[index], xs)
 
 
+def _flatten(structure):
+    """Leaves, and a structure of placeholders.
+
+    `tree.flatten` leaves closures behind, in which tensors and the graphs that made them wait for
+    the garbage collector; so does `ops.stack`.
+    """
+    leaves = []
+    return leaves, tree.map_structure(leaves.append, structure)
+
+
 def _python_scan(step, carry, xs, steps):
     # The gradient of `x[t]` would be filled up with zeros to the size of the whole.
-    elements = [ops.unstack(x, steps) for x in ([] if xs is None else tree.flatten(xs))]
+    leaves, structure = _flatten(xs)
+    elements = [itertools.repeat(None) if x is None else ops.unstack(x, steps) for x in leaves]
     ys = []
-    for t in range(steps):
-        x = None if xs is None else tree.pack_sequence_as(xs, [parts[t] for parts in elements])
-        carry, y = step(carry, x)
+    for _, *x in zip(range(steps), *elements):
+        carry, y = step(carry, tree.pack_sequence_as(structure, x))
+        y, outputs = _flatten(y)
         ys.append(y)
-    return carry, tree.map_structure(lambda *y: ops.stack(y), *ys)
+    stack = ops.stack
+    if keras.backend.backend() == "torch":
+        import torch
+
+        stack = torch.stack
+    return carry, tree.pack_sequence_as(outputs, [stack(column) for column in zip(*ys)])
 
 
 def _tensorflow_scan(step, carry, xs, steps, like, parallel):
@@ -178,16 +195,16 @@ def rematerialise(function, weights=()):
         def run(*args):
             if not torch.is_grad_enabled():
                 return function(*args)
-            structure = tree.map_structure(lambda _: 0, args)
+            flat, structure = _flatten(args)
 
             def flat_function(*tensors):
                 return function(*tree.pack_sequence_as(structure, tensors))
 
             # Within another checkpoint, tensors in lists would be kept. An early stop is an
             # exception, whose traceback would keep tensors alive.
-            flat, options = tree.flatten(args), {"use_reentrant": False}
             with set_checkpoint_early_stop(False):
-                return checkpoint(flat_function, *flat, preserve_rng_state=False, **options)
+                options = {"use_reentrant": False, "preserve_rng_state": False}
+                return checkpoint(flat_function, *flat, **options)
 
         return run
     return lambda *args: _tensorflow_rematerialise(function, args, weights)
