@@ -261,34 +261,34 @@ def test_convolution_is_that_of_keras(size, strides, padding):
         np.testing.assert_allclose(received, expected, atol=1e-5)
 
 
-def _like_keras(name):
-    """The same function of `backend` and of Keras, of maps and, in some, a kernel."""
+LAST = {"data_format": "channels_last"}
+CHANGES_OF_SCALE = {  # shape of a kernel, ours, Keras's
+    "max": ((), lambda x: backend.pool(x, 2, "max"), lambda x: ops.max_pool(x, 2, 2, **LAST)),
+    "average": (
+        (),
+        lambda x: backend.pool(x, 2, "average"),
+        lambda x: ops.average_pool(x, 2, 2, **LAST),
+    ),
+    "upsample": (
+        (),
+        lambda x: backend.upsample_bilinear(x, 3),
+        lambda x: ops.image.resize(x, (15, 21), "bilinear", **LAST),
+    ),
+    **{
+        f"transposed {size}": (
+            (size, size, 4, 3),
+            lambda x, kernel: backend.transposed_convolution(x, kernel, 2),
+            lambda x, kernel: ops.conv_transpose(x, kernel, 2, "same", **LAST),
+        )
+        for size in (2, 4)
+    },
+}
 
-    def pool(function):
-        return lambda x: function(x, 2, 2, "valid", data_format="channels_last")
 
-    def upsample(x):
-        size = 3 * x.shape[1], 3 * x.shape[2]
-        return ops.image.resize(x, size, "bilinear", data_format="channels_last")
-
-    def transposed(x, kernel):
-        return ops.conv_transpose(x, kernel, 2, "same", data_format="channels_last")
-
-    return {
-        "max": (lambda x: backend.pool(x, 2, "max"), pool(ops.max_pool)),
-        "average": (lambda x: backend.pool(x, 2, "average"), pool(ops.average_pool)),
-        "upsample": (lambda x: backend.upsample_bilinear(x, 3), upsample),
-        "transposed": (lambda x, k: backend.transposed_convolution(x, k, 2), transposed),
-    }[name]
-
-
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [("max", 0), ("average", 0), ("upsample", 0), ("transposed", 2), ("transposed", 4)],
-)
-def test_changes_of_scale_and_their_gradients_are_those_of_keras(name, size):
-    arrays = [random(2, 5, 7, 3), *([random(size, size, 4, 3)] if size else [])]
-    ours, theirs = _like_keras(name)
+@pytest.mark.parametrize("name", CHANGES_OF_SCALE)
+def test_changes_of_scale_and_their_gradients_are_those_of_keras(name):
+    kernel_shape, ours, theirs = CHANGES_OF_SCALE[name]
+    arrays = [random(2, 5, 7, 3), *([random(*kernel_shape)] if kernel_shape else [])]
     tensors = [ops.convert_to_tensor(array) for array in arrays]
     received, expected = (ops.convert_to_numpy(f(*tensors)) for f in (ours, theirs))
     np.testing.assert_allclose(received, expected, atol=1e-5)
