@@ -14,7 +14,7 @@ from test_golden import weights_and_frames
 
 import keras_msrnn
 from keras_msrnn import benchmark
-from keras_msrnn.benchmark import table, worker
+from keras_msrnn.benchmark import floor, table, worker
 from keras_msrnn.benchmark.reference import Reference
 
 ROOT = pathlib.Path(__file__).parent / "golden"
@@ -128,6 +128,24 @@ def test_command_line_compares_and_writes(tmp_path, capsys):
     assert document["machine"]["backend"] == keras.backend.backend()
     assert document["results"] == [result]
     assert capsys.readouterr().out.strip().split("\n")[-1].startswith("convlstm")
+
+
+def test_convolutions_alone(monkeypatch):
+    settings = {
+        name: SETTINGS[name] for name in ("height", "filters", "batch", "context", "horizon")
+    }
+    monkeypatch.setitem(benchmark.SIZES, "S", settings)
+    monkeypatch.setattr(worker, "clock", worker.clock)
+    for times in floor.compare("convlstm", rounds=1).values():
+        assert min(times.values()) > 0
+    # A model that does little else.
+    model = keras_msrnn.build("ms-predrnn", filters=4, channels=1)
+    multiply_adds = sum(
+        np.prod(inputs[:3]) * np.prod(kernel)
+        for inputs, kernel, *_ in floor.recorded_convolutions(model, (1, 16, 16, 1))
+    )
+    costs = keras_msrnn.profile(model, (2, 16, 16, 1), horizon=2)
+    assert 0.9 < 3 * multiply_adds / costs.multiply_adds <= 1
 
 
 def test_means_are_those_of_what_was_measured():

@@ -38,7 +38,7 @@ def weights_and_frames(golden, config):
     return weights, frames
 
 
-def golden_model(config):
+def golden_model(config, run_eagerly):
     name = config["model"]
     options = {"filters": config["C"], "kernel_size": config["kernel"]}
     for ending, skip in SKIPS.items():
@@ -59,7 +59,8 @@ def golden_model(config):
         **options,
     )
     # With this optimizer the change of the weights in one step is the gradient.
-    model.compile(optimizer=keras.optimizers.SGD(1.0), loss=model.loss)
+    optimizer = keras.optimizers.SGD(1.0)
+    model.compile(optimizer=optimizer, loss=model.loss, run_eagerly=run_eagerly)
     return model
 
 
@@ -68,7 +69,8 @@ def test_outputs_loss_and_gradients(path):
     golden = np.load(path)
     config = json.loads(str(golden["config"]))
     weights, frames = weights_and_frames(golden, config)
-    model = golden_model(config)
+    # Compiled, and some step by step.
+    model = golden_model(config, run_eagerly=path.stem.endswith(".reference"))
     convert.load_reference_weights(model, {f"module.{n}": w for n, w in weights.items()})
     context, future = frames[:, : config["tin"]], frames[:, config["tin"] :]
 

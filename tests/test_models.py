@@ -15,14 +15,9 @@ MODELS = keras_msrnn.list_models()
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
-def every_model(test):
-    plain_or_ms = pytest.mark.parametrize("multiscale", [False, True], ids=["plain", "ms"])
-    return plain_or_ms(pytest.mark.parametrize("name", MODELS)(test))
-
-
-@every_model
-def test_train_forecast_save_and_load(name, multiscale, small_model, sequences, tmp_path):
-    model = small_model(name, multiscale)
+@pytest.mark.parametrize("name", MODELS)
+def test_train_forecast_save_and_load(name, small_model, sequences, tmp_path):
+    model = small_model(name)
     initial = model.get_weights()
     context, future = sequences(samples=3)
     model.optimizer.learning_rate = 3e-3
@@ -83,7 +78,8 @@ def test_any_size_and_channels(name, small_model, sequences):
     assert np.isfinite(forecast).all()
 
 
-@every_model
+@pytest.mark.parametrize("multiscale", [False, True], ids=["plain", "ms"])
+@pytest.mark.parametrize("name", MODELS)
 def test_config_round_trip(name, multiscale, small_model):
     model = small_model(name, multiscale, horizon=3, patch_size=2, remat="step")
     config = model.get_config()

@@ -42,14 +42,6 @@ FIXED = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _quick_collection():
-    """KerasTuner collects garbage twice a trial, which takes longer than these trials."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 def hypermodel(kind=ForecasterHyperModel, **changes):
     return kind(SHAPE, HORIZON, batch_size=2, **{**FIXED, **changes})
 

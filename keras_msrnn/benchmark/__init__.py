@@ -175,11 +175,8 @@ def _compare_all(names, shared, backend):
             "that wait for each other many times over. `--one-core` gives fair ratios."
         )
     for name in names:
-        options = {"window": min(30, shared["height"])} if name == "preciplstm" else {}
-        settings = {**shared, "model": name, "ours": options}
-        settings["reference"] = {**options, "unused_parts": shared["unused_parts"]}
         try:
-            versions, result = _compare(settings, backend)
+            versions, result = _compare(worker_settings(name, shared), backend)
             machine.update(versions)
         except RuntimeError as error:
             if len(names) == 1:
@@ -190,6 +187,13 @@ def _compare_all(names, shared, backend):
             print(table.heading(shared, machine), flush=True)
         print(table.row(results[-1]), flush=True)
     return machine, results
+
+
+def worker_settings(name, shared):
+    """What both sides of a benchmark of the model `name` need to know."""
+    options = {"window": min(30, shared["height"])} if name == "preciplstm" else {}
+    reference = {**options, "unused_parts": shared["unused_parts"]}
+    return {**shared, "model": name, "ours": options, "reference": reference}
 
 
 def _compare(settings, backend):

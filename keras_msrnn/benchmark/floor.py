@@ -1,59 +1,126 @@
-"""What convolutions alone take: `KERAS_BACKEND=torch python -m keras_msrnn.benchmark.floor`.
+"""What convolutions alone would take: `taskset -c 0 python -m keras_msrnn.benchmark.floor`.
 
-Runs each convolution of a training step and of a forecast by itself in PyTorch, on one thread, and
-adds the times up. No program that computes the same convolutions with it is faster.
+Runs the convolutions of one step in time and nothing else, forward and with their backward pass,
+times the number of steps, beside the model and the PyTorch program of the benchmark. No program
+that computes the same convolutions with the same backend is faster.
 """
 
 import argparse
-import collections
 import time
 
+import keras
 import numpy as np
 
-from keras_msrnn import backend, build
-from keras_msrnn.benchmark import SIZES
+from keras_msrnn import backend
+from keras_msrnn.benchmark import SIZES, worker, worker_settings
+from keras_msrnn.registry import find
 
 
-def recorded_convolutions(model, frame):
-    """Counts of `(input shape, kernel shape, strides, padding)` in one step in time."""
-    counts = collections.Counter()
+def recorded_convolutions(model, frame_shape):
+    """`(input shape, kernel shape, strides, padding)` of each convolution of one step in time."""
+    found = []
     original = backend.convolution
 
     def convolution(inputs, kernel, bias=None, strides=1, padding="same"):
-        counts[tuple(inputs.shape), tuple(kernel.shape), strides, padding] += 1
+        found.append((tuple(inputs.shape), tuple(kernel.shape), strides, padding))
         return original(inputs, kernel, bias, strides, padding)
 
     try:
         backend.convolution = convolution
-        model.step(frame, model.get_initial_state(frame.shape[0], frame.shape[1:3]))
+        states = model.get_initial_state(frame_shape[0], frame_shape[1:3])
+        model.step(keras.ops.zeros(frame_shape), states)
     finally:
         backend.convolution = original
-    return counts
+    return found
 
 
-def seconds(input_shape, kernel_shape, strides, padding, rounds):
-    """Processor seconds of a convolution forward, and with its backward pass: lower quartiles."""
-    import torch
+def convolve_all(convolutions):
+    """A function of all inputs, kernels and biases, and random values for these."""
+    rng, tensors = np.random.default_rng(0), []
+    for input_shape, kernel_shape, *_ in convolutions:
+        for shape in (input_shape, kernel_shape, kernel_shape[-1:]):
+            values = rng.uniform(size=shape).astype("float32")
+            tensors.append(keras.ops.convert_to_tensor(values))
 
-    inputs = torch.rand(input_shape, requires_grad=True)
-    kernel = torch.rand(kernel_shape, requires_grad=True)
-    bias = torch.zeros(kernel_shape[-1], requires_grad=True)
+    def convolve(tensors):
+        arguments = zip(tensors[::3], tensors[1::3], tensors[2::3], convolutions, strict=True)
+        return [backend.convolution(*values, *how) for *values, (_, _, *how) in arguments]
 
-    def forward():
-        return backend.convolution(inputs, kernel, bias, strides, padding)
+    return convolve, tensors
+
+
+def forward_and_both(function, tensors):
+    """Functions that wait for `function(tensors)`, and for that and its gradients."""
+    gradients = list(function(tensors))
+    name = keras.backend.backend()
+    if name == "torch":
+        import torch
+
+        leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+        gradients = [gradient.detach() for gradient in gradients]
+        forward = torch.no_grad()(lambda: function(leaves))
+        return forward, lambda: torch.autograd.grad(function(leaves), leaves, gradients)
+    if name == "jax":
+        import jax
+
+        @jax.jit
+        def outputs_and_gradients(tensors):
+            outputs, backward = jax.vjp(function, tensors)
+            return outputs, backward(gradients)
+
+        outputs = jax.jit(function)
+        return (
+            lambda: jax.block_until_ready(outputs(tensors)),
+            lambda: jax.block_until_ready(outputs_and_gradients(tensors)),
+        )
+    import tensorflow as tf
 
     def both():
-        outputs = forward()
-        torch.autograd.grad(outputs, [inputs, kernel, bias], outputs.detach())
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            outputs = function(tensors)
+        return outputs, tape.gradient(outputs, tensors, gradients)
 
-    times = []
-    for _ in range(rounds + 1):
-        moments = [time.process_time()]
-        for function in (torch.no_grad()(forward), both):
-            function()
-            moments.append(time.process_time())
-        times.append(np.diff(moments))
-    return np.quantile(times[1:], 0.25, axis=0)
+    return tf.function(lambda: function(tensors), autograph=False), tf.function(both)
+
+
+def compare(model, multiscale=True, size="S", rounds=10):
+    """Milliseconds of processors for a training step and a forecast, lower quartiles.
+
+    Convolutions alone, the Keras model and the PyTorch program of the benchmark take turns.
+    """
+    shared = {**SIZES[size], "multiscale": multiscale, "dtype": "float32", "remat": None}
+    settings = worker_settings(find(model)[0].name, {**shared, "unused_parts": True})
+    worker.clock = time.process_time
+    ours, reference = worker.KerasSide(settings), worker.ReferenceSide(settings)
+    ours.first_step()
+    frame_shape = settings["batch"], settings["height"], settings["height"], 1
+    convolutions = recorded_convolutions(ours.model, frame_shape)
+    forward, both = forward_and_both(*convolve_all(convolutions))
+    steps = settings["context"] + settings["horizon"] - 1
+
+    def convolve(function):
+        start = time.process_time()
+        function()
+        return steps * (time.process_time() - start)
+
+    programs = {
+        "training step": {
+            "convolutions alone": lambda: convolve(both),
+            "Keras model": lambda: ours.step()[0],
+            "PyTorch program": lambda: reference.step()[0],
+        },
+        "forecast": {
+            "convolutions alone": lambda: convolve(forward),
+            "Keras model": ours.predict,
+            "PyTorch program": reference.predict,
+        },
+    }
+    results = {}
+    for what, sides in programs.items():
+        times = [[run() for run in sides.values()] for _ in range(rounds + 1)]
+        results[what] = dict(zip(sides, 1e3 * np.quantile(times[1:], 0.25, axis=0)))
+    return results
 
 
 def main():
@@ -62,29 +129,10 @@ def main():
     parser.add_argument("--plain", dest="multiscale", action="store_false")
     parser.add_argument("--size", choices=tuple(SIZES), default="S")
     parser.add_argument("--rounds", type=int, default=10)
-    options = parser.parse_args()
-    import keras
-
-    if keras.backend.backend() != "torch":
-        raise SystemExit("The convolutions are timed in PyTorch: set KERAS_BACKEND=torch.")
-    import torch
-
-    torch.set_num_threads(1)
-    size = SIZES[options.size]
-    model = build(options.model, options.multiscale, filters=size["filters"], channels=1)
-    frame = torch.rand(size["batch"], size["height"], size["height"], 1)
-    counts = recorded_convolutions(model, frame)
-    steps = size["context"] + size["horizon"] - 1
-    totals = np.zeros(2)
-    for (inputs, kernel, strides, padding), count in counts.items():
-        forward, both = seconds(inputs, kernel, strides, padding, options.rounds)
-        totals += steps * count * np.array([forward, both])
-        print(
-            f"{inputs} * {kernel}: {1e3 * forward:.2f} ms forward, {1e3 * both:.2f} ms with the "
-            f"backward pass, {steps * count} times"
-        )
-    forecast, step = 1e3 * totals
-    print(f"convolutions of a forecast: {forecast:.0f} ms, of a training step: {step:.0f} ms")
+    for what, times in compare(**vars(parser.parse_args())).items():
+        shown = ", ".join(f"{side} {time:.0f} ms" for side, time in times.items())
+        limit = times["PyTorch program"] / times["convolutions alone"]
+        print(f"{what}: {shown}; convolutions alone would be {limit:.2f} times as fast")
 
 
 if __name__ == "__main__":
