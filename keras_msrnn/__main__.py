@@ -22,7 +22,7 @@ COMMANDS = {
     "demo": (
         "keras_msrnn.demo",
         "train on Moving MNIST and show the forecasts, without any download",
-        "Trains a multi-scale forecaster on Moving MNIST in five to six minutes on two cores, "
+        "Trains a multi-scale forecaster on Moving MNIST in five to seven minutes on two cores, "
         "scores it beside persistence, and writes the model, a GIF and a PNG.",
         "keras-msrnn demo --digits train-images-idx3-ubyte.gz",
     ),
