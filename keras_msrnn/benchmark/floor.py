@@ -1,8 +1,8 @@
 """What convolutions alone would take: `taskset -c 0 python -m keras_msrnn.benchmark.floor`.
 
 Runs the convolutions of one step in time and nothing else, forward and with their backward pass,
-times the number of steps, beside the model and the PyTorch program of the benchmark. No program
-that computes the same convolutions with the same backend is faster.
+times the number of steps, beside the model and the PyTorch program of the benchmark. A program that
+computes the same convolutions with the same backend can hardly be faster.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def forward_and_both(function, tensors):
             outputs = function(tensors)
         return outputs, tape.gradient(outputs, tensors, gradients)
 
-    return tf.function(lambda: function(tensors), autograph=False), tf.function(both)
+    return tuple(tf.function(run, autograph=False) for run in (lambda: function(tensors), both))
 
 
 def compare(model, multiscale=True, size="S", rounds=10):
@@ -130,7 +130,7 @@ def main():
     parser.add_argument("--size", choices=tuple(SIZES), default="S")
     parser.add_argument("--rounds", type=int, default=10)
     for what, times in compare(**vars(parser.parse_args())).items():
-        shown = ", ".join(f"{side} {time:.0f} ms" for side, time in times.items())
+        shown = ", ".join(f"{side} {value:.0f} ms" for side, value in times.items())
         limit = times["PyTorch program"] / times["convolutions alone"]
         print(f"{what}: {shown}; convolutions alone would be {limit:.2f} times as fast")
 
